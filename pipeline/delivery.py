@@ -1,0 +1,166 @@
+"""Deliveries: their states, the moves between them, and what a relay can answer.
+
+A delivery is one message to one envelope recipient. `TRANSITIONS` is the only place that says which
+state may follow which; the CHECK constraints and the partial unique index of the ledger and the
+drawing in the documentation are made from it.
+
+The states follow from one fact: an SMTP server may not deliver before the final dot. The intent is
+committed before the dot is written, so a crash before the commit is certainly unsent, and only what
+lies between the intent and the recorded outcome can be in doubt.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a delivery stands; the values are stored in the ledger and printed to people."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    SENDING = "sending"
+    IN_DOUBT = "in_doubt"
+    ACCEPTED = "accepted"
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transition:
+    """One permitted move, and why it may be made."""
+
+    source: State
+    target: State
+    because: str
+
+
+TRANSITIONS: tuple[Transition, ...] = tuple(
+    Transition(source=source, target=target, because=because)
+    for source, target, because in (
+        (State.QUEUED, State.CLAIMED, "a worker takes it: lease and attempt number"),
+        (State.QUEUED, State.CANCELLED, "a person withholds it"),
+        (State.QUEUED, State.EXPIRED, "its attempts or its time are used up"),
+        (State.CLAIMED, State.QUEUED, "not tried, 4xx or lease over before the intent: unsent"),
+        (State.CLAIMED, State.REJECTED, "5xx before the intent"),
+        (State.CLAIMED, State.SENDING, "the intent is committed; the dot may follow"),
+        (State.SENDING, State.ACCEPTED, "250 after the dot"),
+        (State.SENDING, State.QUEUED, "4xx after the dot: the relay did not take it"),
+        (State.SENDING, State.REJECTED, "5xx after the dot: the relay did not take it"),
+        (State.SENDING, State.IN_DOUBT, "no readable answer after the dot, or lease over"),
+        (State.IN_DOUBT, State.ACCEPTED, "evidence that the relay took it"),
+        (State.IN_DOUBT, State.DELIVERED, "a delivery report, or a person"),
+        (State.IN_DOUBT, State.BOUNCED, "a delivery report, or a person"),
+        (State.IN_DOUBT, State.QUEUED, "proof of absence, or a person with a reason"),
+        (State.IN_DOUBT, State.CANCELLED, "a person gives it up"),
+        (State.ACCEPTED, State.DELIVERED, "a delivery report"),
+        (State.ACCEPTED, State.BOUNCED, "a delivery report"),
+        (State.DELIVERED, State.BOUNCED, "a late delivery report"),
+    )
+)
+
+_PERMITTED = frozenset((t.source, t.target) for t in TRANSITIONS)
+
+OPEN: tuple[State, ...] = (State.QUEUED, State.CLAIMED, State.SENDING, State.IN_DOUBT)
+"""States in which a letter may still reach the recipient: at most one such delivery at a time."""
+
+LEASED: tuple[State, ...] = (State.CLAIMED, State.SENDING)
+"""States that belong to a worker, and only while its lease lasts."""
+
+NEEDS_A_PERSON: tuple[State, ...] = (
+    State.IN_DOUBT,
+    State.REJECTED,
+    State.BOUNCED,
+    State.EXPIRED,
+)
+"""States that end no story well: somebody has to look."""
+
+ATTENTION_FIRST: tuple[State, ...] = (
+    State.IN_DOUBT,
+    State.BOUNCED,
+    State.REJECTED,
+    State.EXPIRED,
+    State.SENDING,
+    State.CLAIMED,
+    State.QUEUED,
+    State.CANCELLED,
+    State.ACCEPTED,
+    State.DELIVERED,
+)
+"""All states, the one that most needs a person's attention first."""
+
+
+def may_follow(source: State, target: State) -> bool:
+    """Whether a delivery in `source` may move to `target`."""
+    return (source, target) in _PERMITTED
+
+
+def most_pressing(states: Iterable[State]) -> State | None:
+    """The state among `states` that most needs attention, or None if there are none."""
+    return min(states, key=ATTENTION_FIRST.index, default=None)
+
+
+class Mode(StrEnum):
+    """Where mail goes. Only what was sent in `LIVE` counts as sent; the others are rehearsals."""
+
+    CAPTURE = "capture"
+    REDIRECT = "redirect"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a relay said: the three-digit code and its text, as received."""
+
+    code: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """250 after the dot: the relay has the message. `queue_id` is the relay's name for it."""
+
+    reply: Reply
+    queue_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred:
+    """4xx: not taken now, may be tried again."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """5xx about this recipient or message: not taken, and trying again will not help."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The dot was written, or may have been, and no readable answer came: in doubt."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotTried:
+    """The dot was certainly not written. With `trouble` it is the relay's own fault.
+
+    Trouble (no connection, TLS, authentication, 421, throttling) concerns every letter alike, so
+    no letter's attempts are counted for it.
+    """
+
+    reason: str
+    trouble: bool = True
+
+
+Outcome = Accepted | Deferred | Rejected | Lost | NotTried

@@ -1,0 +1,435 @@
+"""From one authority's year to one letter: who is written to, and every word that varies.
+
+`compose` is pure: the same record, edition and averages always give the same letter. What it
+returns is frozen in the ledger before anything is rendered, so a letter can be made again from it.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from pipeline.errors import LetterFault
+from pipeline.figures import Counts, Rate
+
+PEER_KINDS = ("county", "district", "metropolitan", "unitary", "london_borough")
+"""Kinds of authority that are compared with the others of their kind."""
+
+KINDS = (
+    *PEER_KINDS,
+    "national_park",
+    "fire",
+    "combined",
+    "transport",
+    "waste",
+    "police",
+    "other",
+)
+NOUNS = ("Council", "Authority")
+CHIEF_EXECUTIVE = "chief_executive"
+ROLES = (CHIEF_EXECUTIVE, "link_officer", "monitoring_officer", "leader", "scrutiny_chair")
+OUTCOMES = {
+    "decisions": (
+        "upheld",
+        "not_upheld",
+        "advice_given",
+        "referred_back",
+        "closed_after_initial_enquiries",
+        "incomplete_or_invalid",
+    ),
+    "compliance": ("complied", "complied_late", "not_complied"),
+}
+MEASURES = ("upheld", "compliance", "remedy")
+
+_PANEL = {
+    "rated": "whether there is anything to divide by",
+    "percent": "the rate, e.g. 45%; empty if not rated",
+    "percent_number": "the rate as a number, for the ring",
+    "compared": "whether there is an average to compare with",
+    "average": "the average of similar authorities, e.g. 45%; empty if not compared",
+    "part": "the count in the box",
+    "part_label": "what the box counts, singular or plural",
+    "whole": "the count the statistics are based on",
+    "whole_label": "what that counts, singular or plural",
+}
+
+MERGE_FIELDS: Mapping[str, str] = {
+    "letter_date": "the date of the letter, e.g. 22 July 2020",
+    "letter_year": "the year of the letter, e.g. 2020",
+    "address_lines": "list: name, post and authority of whoever is written to",
+    "salutation": "how they are greeted, without Dear, e.g. Mr Partridge",
+    "authority": "the authority that the letter is about",
+    "noun": "Council or Authority",
+    "succession": "one sentence if the authority has been abolished, otherwise empty",
+    "period_start": "first day of the period, e.g. 1 April 2019",
+    "period_end": "last day of the period, e.g. 31 March 2020",
+    "period_end_short": "last day of the period, e.g. 31/03/20",
+    "published_on": "the date of publication, e.g. 29 July 2020",
+    "facts.*": "the year's facts, by the names the edition gives them",
+    "remarks": "list: paragraphs for this authority alone",
+    "signatory": "who signs",
+    "signatory_posts": "list: the signatory's posts",
+    **{f"{panel}.{name}": text for panel in MEASURES for name, text in _PANEL.items()},
+}
+"""Every name that a template may use, with what it holds. `facts.*` stands for any fact."""
+
+_MONTHS = (
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+)
+
+# Titles that are used with the given name.
+_KNIGHTLY = ("Sir", "Dame")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """A council or other body, as the register has it; `active_to` is its last day."""
+
+    code: str
+    name: str
+    kind: str
+    noun: str = "Council"
+    active_from: date | None = None
+    active_to: date | None = None
+    successor_code: str | None = None
+
+    def active_on(self, day: date) -> bool:
+        """Whether it exists on `day`; a missing bound is unbounded."""
+        return (self.active_from is None or self.active_from <= day) and (
+            self.active_to is None or day <= self.active_to
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Officer:
+    """Who is written to. No names: the post is vacant and is written to as a post."""
+
+    role: str
+    honorific: str = ""
+    given_name: str = ""
+    family_name: str = ""
+    post: str = ""
+    email: str = ""
+
+    @property
+    def name(self) -> str:
+        """As in an address block: Ms Alex Jones; empty for a vacant post."""
+        if not (self.given_name or self.family_name):
+            return ""
+        return " ".join(filter(None, (self.honorific, self.given_name, self.family_name)))
+
+    @property
+    def title(self) -> str:
+        """The post, or the role in words where the register has no post."""
+        return self.post or self.role.replace("_", " ").title()
+
+    @property
+    def greeting(self) -> str:
+        """After Dear: Ms Jones, Alex Jones, Dame Alex, or the post where nobody holds it."""
+        if not self.name:
+            return self.title
+        if self.honorific in _KNIGHTLY and self.given_name:
+            return f"{self.honorific} {self.given_name}"
+        if self.honorific:
+            return f"{self.honorific} {self.family_name or self.given_name}"
+        return self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edition:
+    """One year's letters: dates, signatory, the year's facts. `dispatch_at` is aware."""
+
+    year: int
+    letter_date: date
+    published_on: date
+    period_start: date
+    period_end: date
+    signatory: str
+    signatory_posts: Sequence[str]
+    facts: Mapping[str, int | str] = field(default_factory=dict)
+    copied_roles: Sequence[str] = ("link_officer",)
+    prepare_on: date
+    dispatch_at: datetime
+
+
+Averages = Mapping[str, Mapping[str, int | None]]
+"""By kind and measure: whole per cent, None where there is nothing to divide by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """All that was pulled about one authority's year.
+
+    `addressee` is the authority itself, or the one that took over from it; `officers` are the
+    addressee's officers in force on the letter's date, in the order in which they are named.
+    """
+
+    authority: Authority
+    addressee: Authority
+    officers: Sequence[Officer]
+    counts: Counts
+    remarks: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """One letter, composed: plain values only, so that it can be frozen as JSON.
+
+    `fault` says why it cannot be made; then `fields` and `recipients` hold what could be composed.
+    """
+
+    authority_code: str
+    authority_name: str
+    kind: str
+    fields: Mapping[str, Any]
+    figures: Mapping[str, Mapping[str, int | None]]
+    recipients: Sequence[Mapping[str, Any]]
+    fault: str | None = None
+
+
+def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
+    """One authority's letter from its record, the edition and the averages of its kind.
+
+    What is wrong with this letter alone (no address, impossible counts, hidden characters) comes
+    back as its `fault`, never as an exception: the other letters go on.
+    """
+    authority = record.authority
+    faults: list[str] = []
+    fields: dict[str, Any] = {}
+    figures: dict[str, dict[str, int | None]] = {}
+    recipients: list[dict[str, Any]] = []
+    try:
+        chiefs = [officer for officer in record.officers if officer.role == CHIEF_EXECUTIVE]
+        if not chiefs:
+            raise LetterFault(
+                f"{record.addressee.name} has no chief executive in the officers table on"
+                f" {long_date(edition.letter_date)}; add a row with the"
+                " role chief_executive and an address (without names if the post is vacant)."
+            )
+        fields = _fields(record, edition, chiefs)
+        recipients = _recipients(record, edition, chiefs)
+        figures = _figures(record, averages.get(authority.kind, {}))
+        fields |= _panels(figures)
+        _refuse_hidden(fields, "")
+    except LetterFault as fault:
+        faults.append(str(fault))
+    return Letter(
+        authority_code=authority.code,
+        authority_name=authority.name,
+        kind=authority.kind,
+        fields=fields,
+        figures=figures,
+        recipients=recipients,
+        fault=" ".join(faults) or None,
+    )
+
+
+def addressee(authority: Authority, register: Mapping[str, Authority], day: date) -> Authority:
+    """Who answers for `authority` on `day`: itself, or the last in its line of successors.
+
+    Where the line breaks off (no successor named, one that is not on the register, or a circle)
+    the authority itself is returned; having no officers in force is then that letter's fault.
+    """
+    seen = {authority.code}
+    current = authority
+    while current.active_to is not None and current.active_to < day:
+        following = register.get(current.successor_code or "")
+        if following is None or following.code in seen:
+            return authority
+        seen.add(following.code)
+        current = following
+    return current
+
+
+def long_date(day: date) -> str:
+    """22 July 2020, whatever the machine's language."""
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def hidden_character(text: str) -> str | None:
+    """The name of the first character that would not show or would reorder the text, or None.
+
+    Control, format (bidirectional and zero-width) and unassigned characters, private use and line
+    separators: none belongs in a name, and some can make a letter read as another one.
+    """
+    for character in text:
+        if unicodedata.category(character) in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}:
+            name = unicodedata.name(character, "control character")
+            return f"{name} (U+{ord(character):04X})"
+    return None
+
+
+def _fields(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> dict[str, Any]:
+    authority, to = record.authority, record.addressee
+    if not authority.name.strip():
+        raise LetterFault(f"Authority {authority.code} has no name in the authorities table.")
+    lines: list[str] = []
+    for officer in chiefs:
+        lines += [line for line in (officer.name, officer.title) if line]
+    succession = ""
+    if to.code != authority.code and authority.active_to is not None:
+        since = long_date(authority.active_to + timedelta(days=1))
+        succession = (
+            f"This letter is about {authority.name}. "
+            f"{to.name} took over its responsibilities on {since}."
+        )
+    return {
+        "letter_date": long_date(edition.letter_date),
+        "letter_year": str(edition.year),
+        "address_lines": [*lines, to.name],
+        "salutation": _listed([officer.greeting for officer in chiefs]),
+        "authority": authority.name,
+        "noun": authority.noun,
+        "succession": succession,
+        "period_start": long_date(edition.period_start),
+        "period_end": long_date(edition.period_end),
+        "period_end_short": edition.period_end.strftime("%d/%m/%y"),
+        "published_on": long_date(edition.published_on),
+        "facts": {name: _printed(value) for name, value in edition.facts.items()},
+        "remarks": [text for text in record.remarks if text.strip()],
+        "signatory": edition.signatory,
+        "signatory_posts": list(edition.signatory_posts),
+    }
+
+
+def _recipients(
+    record: Record, edition: Edition, chiefs: Sequence[Officer]
+) -> list[dict[str, Any]]:
+    """One entry per address: a person in two roles gets one copy, as whatever comes first."""
+    copied = [
+        officer
+        for role in edition.copied_roles
+        for officer in record.officers
+        if officer.role == role and officer.role != CHIEF_EXECUTIVE
+    ]
+    by_address: dict[str, dict[str, Any]] = {}
+    for officer, kind in [*((o, "to") for o in chiefs), *((o, "cc") for o in copied)]:
+        address = officer.email.strip()
+        whose = f"the {officer.role.replace('_', ' ')} of {record.addressee.name}"
+        if not address:
+            if kind == "cc":
+                continue  # copied to whom it has; only who is written to must be reachable
+            raise LetterFault(f"There is no address for {whose}; fill in officers.email.")
+        _check_address(address, whose)
+        entry = by_address.setdefault(
+            address.casefold(),
+            {
+                "address": address,
+                "name": officer.name or officer.title,
+                "roles": [],
+                "kind": kind,
+            },
+        )
+        if officer.role not in entry["roles"]:
+            entry["roles"].append(officer.role)
+    return list(by_address.values())
+
+
+def _check_address(address: str, whose: str) -> None:
+    """Refuse what no envelope may carry. Full syntax is checked where data comes in."""
+    local, at, domain = address.rpartition("@")
+    usable = (
+        at
+        and local
+        and domain
+        and local.isascii()
+        and len(address) <= 254
+        and "@" not in local
+        and not any(c.isspace() or c in '<>(),;:\\"[]' for c in address)
+        and hidden_character(address) is None
+        and "." in domain.strip(".")
+    )
+    if not usable:
+        shown = address.encode("unicode_escape").decode("ascii")
+        raise LetterFault(
+            f"The address of {whose} is not one that mail can be sent to: {shown}; "
+            "correct officers.email."
+        )
+
+
+def _figures(
+    record: Record, averages: Mapping[str, int | None]
+) -> dict[str, dict[str, int | None]]:
+    counts = record.counts
+    rates: dict[str, Rate] = {
+        "upheld": counts.uphold,
+        "compliance": counts.compliance,
+        "remedy": counts.remedy,
+    }
+    compared = record.authority.kind in PEER_KINDS
+    return {
+        measure: {
+            "part": rate.part,
+            "whole": rate.whole,
+            "percent": rate.percent,
+            "average": averages.get(measure) if compared and rate.whole else None,
+        }
+        for measure, rate in rates.items()
+    }
+
+
+def _panels(figures: Mapping[str, Mapping[str, int | None]]) -> dict[str, dict[str, Any]]:
+    labels = {
+        "upheld": (("upheld decision", "upheld decisions"), "detailed investigation"),
+        "compliance": (("", ""), "compliance outcome"),
+        "remedy": (
+            ("satisfactory remedy decision", "satisfactory remedy decisions"),
+            "detailed investigation",
+        ),
+    }
+    panels = {}
+    for measure, figure in figures.items():
+        (singular, plural), whole_label = labels[measure]
+        part, whole = figure["part"] or 0, figure["whole"] or 0
+        percent, average = figure["percent"], figure["average"]
+        panels[measure] = {
+            "rated": percent is not None,
+            "percent": "" if percent is None else f"{percent}%",
+            "percent_number": percent or 0,
+            "compared": average is not None,
+            "average": "" if average is None else f"{average}%",
+            "part": f"{part:,}",
+            "part_label": singular if part == 1 else plural,
+            "whole": f"{whole:,}",
+            "whole_label": whole_label if whole == 1 else f"{whole_label}s",
+        }
+    return panels
+
+
+def _refuse_hidden(value: object, place: str) -> None:
+    match value:
+        case str():
+            if (found := hidden_character(value)) is not None:
+                raise LetterFault(
+                    f"The field {place} holds a character that does not show: {found}; "
+                    "remove it where the statistics come from."
+                )
+        case Mapping():
+            for name, inner in value.items():
+                _refuse_hidden(inner, f"{place}.{name}" if place else str(name))
+        case list() | tuple():
+            for inner in value:
+                _refuse_hidden(inner, place)
+        case _:
+            pass
+
+
+def _printed(value: int | str) -> str:
+    return f"{value:,}" if isinstance(value, int) else value
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

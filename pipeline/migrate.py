@@ -1,0 +1,107 @@
+"""Bring a database's tables up to what this version of the code expects.
+
+Migrations only go up: a ledger is evidence, and taking columns away from evidence is not something
+a command should offer. A backup is the way back.
+"""
+
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from pipeline.database import Database
+from pipeline.errors import Misconfigured, Refused
+
+
+def head() -> str:
+    """The newest migration that this version of the code has."""
+    found = _scripts().get_current_head()
+    if found is None:
+        raise Misconfigured("This installation has no migrations; install it again.")
+    return found
+
+
+def current(db: Database) -> str | None:
+    """The migration that the database stands at; None for one that has never been migrated."""
+    if db.path is not None and not db.path.exists():
+        return None
+    with db.read() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def upgrade(db: Database) -> tuple[str | None, str]:
+    """Apply every migration that is missing, in one transaction; from and to which.
+
+    An SQLite file and its folder are created. Raises Misconfigured for a database that was written
+    by a newer version of the code.
+    """
+    if db.path is not None:
+        db.path.parent.mkdir(parents=True, exist_ok=True)
+    scripts = _scripts()
+    with db.write() as connection:
+        before = MigrationContext.configure(connection).get_current_revision()
+        _refuse_newer(db, before, scripts)
+        config = Config()
+        config.set_main_option("script_location", str(_folder()))
+        config.attributes["connection"] = connection
+        with EnvironmentContext(
+            config,
+            scripts,
+            fn=lambda revision, _context: scripts._upgrade_revs("head", revision),  # noqa: SLF001 - as alembic.command.upgrade does it
+        ):
+            scripts.run_env()
+    return before, head()
+
+
+def ensure_current(db: Database) -> None:
+    """Before a write: create or upgrade an embedded database, refuse a server's that is behind."""
+    stands_at = current(db)
+    if stands_at == head():
+        return
+    if db.is_sqlite:
+        upgrade(db)
+        return
+    _refuse_newer(db, stands_at, _scripts())
+    raise Misconfigured(
+        f"The database {db} is at version {stands_at or 'none'}, this program needs {head()}; "
+        "run: letters db upgrade"
+    )
+
+
+def require_current(db: Database) -> None:
+    """Before a read: refuse a database that is not there or not at this version."""
+    stands_at = current(db)
+    if stands_at is None:
+        raise Refused(
+            f"There is no ledger yet at {db}; load some statistics first: letters import FOLDER"
+        )
+    if stands_at != head():
+        _refuse_newer(db, stands_at, _scripts())
+        raise Misconfigured(
+            f"The database {db} is at version {stands_at}, this program needs {head()}; "
+            "run: letters db upgrade"
+        )
+
+
+def _refuse_newer(db: Database, stands_at: str | None, scripts: ScriptDirectory) -> None:
+    known = {script.revision for script in scripts.walk_revisions()}
+    if stands_at is not None and stands_at not in known:
+        raise Misconfigured(
+            f"The database {db} is at version {stands_at}, which this program does not know; "
+            "it was written by a newer version: install that one."
+        )
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_folder()))
+
+
+def _folder() -> Path:
+    """The migrations: inside an installed package, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise Misconfigured("This installation has no migrations; install it again.")

@@ -1,0 +1,359 @@
+"""The tables: the year's statistics, and the ledger of what has been done with them.
+
+The ledger's CHECK constraints and its partial index of open deliveries are made from
+`pipeline.delivery`. Facts are stored and statuses derived; the one stored status is a delivery's,
+because workers compete for it.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from pipeline.delivery import LEASED, OPEN, Mode, State
+from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware time, stored in UTC. A time without a zone is refused: it could mean anything."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[datetime]:
+        """TIMESTAMP WITH TIME ZONE on PostgreSQL; ISO text without zone on SQLite."""
+        return dialect.type_descriptor(sa.DateTime(timezone=dialect.name != "sqlite"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC on the way in."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Aware, in UTC, on the way out."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _one_of(column: str, values: Iterable[str]) -> str:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({listed})"
+
+
+_id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # only INTEGER is a rowid on SQLite
+
+# The year's statistics. A site with its own case-management database offers the same names and
+# columns as views; then these tables stay empty and nothing below refers to them.
+
+authorities = sa.Table(
+    "authorities",
+    metadata,
+    sa.Column("code", sa.String(40), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("noun", sa.String(20), nullable=False, server_default="Council"),
+    sa.Column("active_from", sa.Date),
+    sa.Column("active_to", sa.Date),
+    sa.Column("successor_code", sa.String(40)),
+    sa.CheckConstraint(_one_of("kind", KINDS), name="kind"),
+    sa.CheckConstraint(_one_of("noun", NOUNS), name="noun"),
+)
+
+officers = sa.Table(
+    "officers",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("authority_code", sa.String(40), nullable=False, index=True),
+    sa.Column("role", sa.String(30), nullable=False),
+    sa.Column("honorific", sa.Text),
+    sa.Column("given_name", sa.Text),
+    sa.Column("family_name", sa.Text),
+    sa.Column("post", sa.Text),
+    sa.Column("email", sa.Text),
+    sa.Column("active_from", sa.Date),
+    sa.Column("active_to", sa.Date),
+    sa.CheckConstraint(_one_of("role", ROLES), name="role"),
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("case_reference", sa.String(60), primary_key=True),
+    sa.Column("authority_code", sa.String(40), nullable=False),
+    sa.Column("received_on", sa.Date),
+    sa.Column("decided_on", sa.Date, nullable=False),
+    sa.Column("category", sa.Text),
+    sa.Column("outcome", sa.String(40), nullable=False),
+    sa.Column("remedied_early", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.CheckConstraint(_one_of("outcome", OUTCOMES["decisions"]), name="outcome"),
+    sa.Index("ix_decisions_period", "decided_on", "authority_code"),
+)
+
+compliance = sa.Table(
+    "compliance",
+    metadata,
+    sa.Column("case_reference", sa.String(60), primary_key=True),
+    sa.Column("authority_code", sa.String(40), nullable=False),
+    sa.Column("recorded_on", sa.Date, nullable=False),
+    sa.Column("outcome", sa.String(40), nullable=False),
+    sa.CheckConstraint(_one_of("outcome", OUTCOMES["compliance"]), name="outcome"),
+    sa.Index("ix_compliance_period", "recorded_on", "authority_code"),
+)
+
+remarks = sa.Table(
+    "remarks",
+    metadata,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("authority_code", sa.String(40), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("text", sa.Text, nullable=False),
+)
+
+editions = sa.Table(
+    "editions",
+    metadata,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("letter_date", sa.Date, nullable=False),
+    sa.Column("published_on", sa.Date, nullable=False),
+    sa.Column("period_start", sa.Date, nullable=False),
+    sa.Column("period_end", sa.Date, nullable=False),
+    sa.Column("signatory", sa.Text, nullable=False),
+    sa.Column("signatory_posts", sa.JSON, nullable=False),
+    sa.Column("facts", sa.JSON),
+    sa.Column("copied_roles", sa.JSON),
+    sa.Column("prepare_on", sa.Date),
+    sa.Column("dispatch_at", Utc),
+)
+
+published_averages = sa.Table(
+    "published_averages",
+    metadata,
+    sa.Column("year", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("measure", sa.String(20), primary_key=True),
+    sa.Column("percent", sa.Integer, nullable=False),
+    sa.CheckConstraint(_one_of("kind", KINDS), name="kind"),
+    sa.CheckConstraint(_one_of("measure", MEASURES), name="measure"),
+    sa.CheckConstraint("percent BETWEEN 0 AND 100", name="percent"),
+)
+
+STATISTICS: tuple[sa.Table, ...] = (
+    authorities,
+    officers,
+    decisions,
+    compliance,
+    remarks,
+    editions,
+    published_averages,
+)
+
+# The ledger.
+
+
+class Event(StrEnum):
+    """What can happen; the append-only story of a run is written in these."""
+
+    RUN_OPENED = "run_opened"
+    LETTER_PREPARED = "letter_prepared"
+    LETTER_FAULTED = "letter_faulted"
+    RUN_APPROVED = "run_approved"
+    MESSAGE_CREATED = "message_created"
+    MESSAGE_FROZEN = "message_frozen"
+    RESEND_REQUESTED = "resend_requested"
+    DELIVERY_MOVED = "delivery_moved"
+
+
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("year", sa.Integer, nullable=False),
+    sa.Column("opened_at", Utc, nullable=False),
+    sa.Column("opened_by", sa.Text, nullable=False),
+    sa.Column("edition", sa.JSON, nullable=False),  # everything that all letters share, frozen
+    sa.Column("template_sha256", sa.String(64), nullable=False),
+    sa.Column("wording", sa.JSON, nullable=False),  # subject, text and HTML of the message, frozen
+    sa.Column("cancelled_at", Utc),
+    sa.Index(
+        "uq_runs_live_year",
+        "year",
+        unique=True,
+        sqlite_where=sa.text("cancelled_at IS NULL"),
+        postgresql_where=sa.text("cancelled_at IS NULL"),
+    ),
+)
+
+letters = sa.Table(
+    "letters",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("authority_code", sa.String(40), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("authority_name", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("figures", sa.JSON, nullable=False),  # parts, wholes, percents, averages
+    sa.Column("fields", sa.JSON, nullable=False),  # the merge fields, as printed
+    sa.Column("recipients", sa.JSON, nullable=False),
+    sa.Column("fault", sa.Text),  # why it cannot be made; null while unknown or when prepared
+    sa.Column("pdf", sa.Text),  # name within the archive
+    sa.Column("pdf_sha256", sa.String(64)),
+    sa.Column("docx_sha256", sa.String(64)),
+    sa.Column("pages", sa.Integer),
+    sa.Column("prepared_at", Utc),
+    sa.UniqueConstraint("run_id", "authority_code", "revision"),
+    sa.CheckConstraint("revision >= 1", name="revision"),
+    sa.CheckConstraint("fault IS NULL OR pdf IS NULL", name="fault_or_pdf"),
+    sa.CheckConstraint(
+        "(pdf IS NULL) = (pdf_sha256 IS NULL) AND (pdf IS NULL) = (pages IS NULL)"
+        " AND (pdf IS NULL) = (prepared_at IS NULL)",
+        name="prepared_whole",
+    ),
+)
+
+approvals = sa.Table(
+    "approvals",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("person", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("approved_at", Utc, nullable=False),
+    sa.UniqueConstraint("run_id", "person", "digest"),
+)
+
+messages = sa.Table(
+    "messages",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("letter_id", sa.ForeignKey("letters.id"), nullable=False),
+    sa.Column("mode", sa.String(10), nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False, unique=True),
+    sa.Column("created_at", Utc, nullable=False),
+    sa.Column("envelope_sender", sa.Text, nullable=False),
+    sa.Column("recipients", sa.JSON, nullable=False),
+    sa.Column("resend_of", sa.ForeignKey("messages.id")),
+    sa.Column("reason", sa.Text),
+    sa.Column("requested_by", sa.Text),
+    sa.Column("request_key", sa.Text, unique=True),
+    sa.Column("dated", Utc),  # the Date header: set with the frozen bytes, never again
+    sa.Column("eml", sa.Text),  # name of the frozen bytes within the archive
+    sa.Column("eml_sha256", sa.String(64)),
+    sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
+    sa.CheckConstraint(
+        "resend_of IS NULL OR (reason IS NOT NULL AND requested_by IS NOT NULL)",
+        name="resend_explained",
+    ),
+    sa.CheckConstraint(
+        "(dated IS NULL) = (eml IS NULL) AND (dated IS NULL) = (eml_sha256 IS NULL)",
+        name="frozen_whole",
+    ),
+    sa.Index(
+        "uq_messages_first",
+        "letter_id",
+        "mode",
+        unique=True,
+        sqlite_where=sa.text("resend_of IS NULL"),
+        postgresql_where=sa.text("resend_of IS NULL"),
+    ),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("message_id", sa.ForeignKey("messages.id"), nullable=False),
+    sa.Column("letter_id", sa.ForeignKey("letters.id"), nullable=False),
+    sa.Column("mode", sa.String(10), nullable=False),
+    sa.Column("recipient", sa.Text, nullable=False),  # the address in the envelope
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("owner", sa.Text),
+    sa.Column("lease_until", Utc),
+    sa.Column("due_at", Utc, nullable=False),
+    sa.Column("settled_at", Utc),  # when it left the open states
+    sa.UniqueConstraint("message_id", "recipient"),
+    sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
+    sa.CheckConstraint(_one_of("state", State), name="state"),
+    sa.CheckConstraint(
+        f"({_one_of('state', LEASED)}) = (owner IS NOT NULL)"
+        " AND (owner IS NULL) = (lease_until IS NULL)",
+        name="leased",
+    ),
+    sa.CheckConstraint(
+        f"({_one_of('state', OPEN)}) = (settled_at IS NULL)",
+        name="settled",
+    ),
+    sa.Index(
+        "uq_deliveries_open",
+        "letter_id",
+        "mode",
+        "recipient",
+        unique=True,
+        sqlite_where=sa.text(_one_of("state", OPEN)),
+        postgresql_where=sa.text(_one_of("state", OPEN)),
+    ),
+    sa.Index("ix_deliveries_due", "mode", "state", "due_at"),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("claimed_at", Utc, nullable=False),
+    sa.Column("intent_at", Utc),
+    sa.Column("ended_at", Utc),
+    sa.Column("outcome", sa.String(20)),
+    sa.Column("reply", sa.Text),
+    sa.Column("queue_id", sa.Text),
+    sa.Column("relay", sa.Text),
+    sa.Column("local_port", sa.Integer),
+    sa.UniqueConstraint("delivery_id", "number"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("at", Utc, nullable=False),
+    sa.Column("kind", sa.String(30), nullable=False),
+    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("letter_id", sa.ForeignKey("letters.id"), index=True),
+    sa.Column("message_id", sa.ForeignKey("messages.id")),
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.id"), index=True),
+    sa.Column("person", sa.Text),
+    sa.Column("data", sa.JSON, nullable=False),
+    sa.Column("once", sa.Text, unique=True),  # what may be noted only once carries its key here
+    sa.CheckConstraint(_one_of("kind", Event), name="kind"),
+)
+
+LEDGER: tuple[sa.Table, ...] = (
+    runs,
+    letters,
+    approvals,
+    messages,
+    deliveries,
+    attempts,
+    events,
+)
