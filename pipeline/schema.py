@@ -168,6 +168,13 @@ STATISTICS: tuple[sa.Table, ...] = (
 # The ledger.
 
 
+class Stage(StrEnum):
+    """Where a letter's fault lies: in what was pulled, or in making the file from it."""
+
+    COMPOSE = "compose"
+    PREPARE = "prepare"
+
+
 class Event(StrEnum):
     """What can happen; the append-only story of a run is written in these."""
 
@@ -214,6 +221,7 @@ letters = sa.Table(
     sa.Column("fields", sa.JSON, nullable=False),  # the merge fields, as printed
     sa.Column("recipients", sa.JSON, nullable=False),
     sa.Column("fault", sa.Text),  # why it cannot be made; null while unknown or when prepared
+    sa.Column("faulted_in", sa.String(10)),
     sa.Column("pdf", sa.Text),  # name within the archive
     sa.Column("pdf_sha256", sa.String(64)),
     sa.Column("docx_sha256", sa.String(64)),
@@ -222,6 +230,11 @@ letters = sa.Table(
     sa.UniqueConstraint("run_id", "authority_code", "revision"),
     sa.CheckConstraint("revision >= 1", name="revision"),
     sa.CheckConstraint("fault IS NULL OR pdf IS NULL", name="fault_or_pdf"),
+    sa.CheckConstraint(
+        f"(fault IS NULL) = (faulted_in IS NULL)"
+        f" AND (faulted_in IS NULL OR {_one_of('faulted_in', Stage)})",
+        name="faulted_in",
+    ),
     sa.CheckConstraint(
         "(pdf IS NULL) = (pdf_sha256 IS NULL) AND (pdf IS NULL) = (pages IS NULL)"
         " AND (pdf IS NULL) = (prepared_at IS NULL)",

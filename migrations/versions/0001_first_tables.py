@@ -187,6 +187,7 @@ def upgrade() -> None:
         sa.Column("fields", sa.JSON(), nullable=False),
         sa.Column("recipients", sa.JSON(), nullable=False),
         sa.Column("fault", sa.Text(), nullable=True),
+        sa.Column("faulted_in", sa.String(length=10), nullable=True),
         sa.Column("pdf", sa.Text(), nullable=True),
         sa.Column("pdf_sha256", sa.String(length=64), nullable=True),
         sa.Column("docx_sha256", sa.String(length=64), nullable=True),
@@ -197,6 +198,10 @@ def upgrade() -> None:
             name=op.f("ck_letters_prepared_whole"),
         ),
         sa.CheckConstraint("fault IS NULL OR pdf IS NULL", name=op.f("ck_letters_fault_or_pdf")),
+        sa.CheckConstraint(
+            "(fault IS NULL) = (faulted_in IS NULL) AND (faulted_in IS NULL OR faulted_in IN ('compose', 'prepare'))",
+            name=op.f("ck_letters_faulted_in"),
+        ),
         sa.CheckConstraint("revision >= 1", name=op.f("ck_letters_revision")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_letters_run_id_runs")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_letters")),

@@ -1,0 +1,367 @@
+"""Deliveries: claimed, intended, settled; each move one conditional statement.
+
+A worker may only move what it still holds: every write names the owner and the attempt, and a
+worker whose lease was taken away finds that it changed no row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.delivery import (
+    LEASED,
+    OPEN,
+    Accepted,
+    Deferred,
+    Lost,
+    Mode,
+    NotTried,
+    Outcome,
+    Rejected,
+    State,
+    may_follow,
+)
+from pipeline.ledger import events
+from pipeline.schema import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One delivery, held by one worker for one attempt until its lease ends."""
+
+    delivery_id: int
+    message_id: int
+    letter_id: int
+    run_id: int
+    recipient: str
+    attempt: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubt:
+    """A delivery that may or may not have been made."""
+
+    delivery_id: int
+    run_id: int
+    letter_id: int
+    message_id: str
+    recipient: str
+
+
+def claim(
+    db: Database, run_id: int, mode: Mode, *, owner: str, lease: timedelta, now: datetime
+) -> Claim | None:
+    """Take the next delivery of the run that is due, or None if there is none."""
+    d, table = schema.deliveries, schema.letters
+    with db.write() as connection:
+        following = connection.execute(
+            sa.select(d.c.id)
+            .join(table, table.c.id == d.c.letter_id)
+            .where(
+                table.c.run_id == run_id,
+                d.c.mode == mode.value,
+                d.c.state == State.QUEUED.value,
+                d.c.due_at <= now,
+            )
+            .order_by(d.c.due_at, d.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=d)
+        ).scalar_one_or_none()
+        if following is None:
+            return None
+        row = connection.execute(
+            sa.update(d)
+            .where(d.c.id == following, d.c.state == State.QUEUED.value)
+            .values(
+                state=State.CLAIMED.value,
+                owner=owner,
+                lease_until=now + lease,
+                attempt=d.c.attempt + 1,
+            )
+            .returning(d.c.message_id, d.c.letter_id, d.c.recipient, d.c.attempt)
+        ).one_or_none()
+        if row is None:
+            return None
+        claimed = Claim(
+            delivery_id=following,
+            message_id=row.message_id,
+            letter_id=row.letter_id,
+            run_id=run_id,
+            recipient=row.recipient,
+            attempt=row.attempt,
+            owner=owner,
+        )
+        connection.execute(
+            sa.insert(schema.attempts).values(
+                delivery_id=following, number=row.attempt, owner=owner, claimed_at=now
+            )
+        )
+        _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
+    return claimed
+
+
+def intend(
+    db: Database, claimed: Claim, *, relay: str, local_port: int | None, now: datetime
+) -> bool:
+    """Commit the intent to write the dot; False if the claim is no longer ours: then no dot."""
+    with db.write() as connection:
+        if not _move(connection, claimed, State.CLAIMED, State.SENDING):
+            return False
+        connection.execute(
+            _attempt(claimed).values(intent_at=now, relay=relay, local_port=local_port)
+        )
+        _note_move(connection, claimed, State.CLAIMED, State.SENDING, at=now)
+    return True
+
+
+def settle(
+    db: Database, claimed: Claim, outcome: Outcome, *, retry_at: datetime, now: datetime
+) -> bool:
+    """Record what came of an attempt; False if the claim is no longer ours.
+
+    Before the intent the delivery goes back to the queue unless it was rejected; after it, only an
+    answer of the relay settles it, and anything else leaves it in doubt.
+    """
+    d = schema.deliveries
+    queue_id: str | None = None
+    with db.write() as connection:
+        source = connection.scalar(sa.select(d.c.state).where(*_held(claimed)).with_for_update())
+        if source is None:
+            return False
+        source = State(source)
+        match outcome:
+            case Accepted():
+                target, said = State.ACCEPTED, str(outcome.reply)
+                queue_id = outcome.queue_id
+            case Rejected():
+                target, said = State.REJECTED, str(outcome.reply)
+            case Deferred():
+                target, said = State.QUEUED, str(outcome.reply)
+            case Lost():
+                target, said = State.IN_DOUBT, outcome.reason
+            case NotTried():
+                # Not tried is certain: even if the intent stands, no dot was written.
+                target, said = State.QUEUED, outcome.reason
+        if not _move(connection, claimed, source, target, due_at=retry_at, now=now):
+            return False
+        connection.execute(
+            _attempt(claimed).values(
+                ended_at=now,
+                outcome=type(outcome).__name__.lower(),
+                reply=said,
+                queue_id=queue_id,
+            )
+        )
+        _note_move(connection, claimed, source, target, at=now, said=said)
+    return True
+
+
+def recover(
+    db: Database,
+    run_id: int,
+    *,
+    gone: Callable[[str], bool],
+    now: datetime,
+) -> int:
+    """Take back what dead workers held; how many deliveries that concerned.
+
+    Before the intent a delivery is certainly unsent and goes back to the queue; after it, it is in
+    doubt. `gone(owner)` tells of an owner that is certainly no longer running; of the others, only
+    those whose lease is over lose what they hold.
+    """
+    d, table = schema.deliveries, schema.letters
+    moved = 0
+    with db.write() as connection:
+        rows = connection.execute(
+            sa.select(d)
+            .join(table, table.c.id == d.c.letter_id)
+            .where(table.c.run_id == run_id, d.c.state.in_([state.value for state in LEASED]))
+            .with_for_update(skip_locked=True, of=d)
+        ).all()
+        verdicts: dict[str, bool] = {}
+        for row in rows:
+            if row.owner not in verdicts:
+                verdicts[row.owner] = gone(row.owner)
+            if not verdicts[row.owner] and row.lease_until > now:
+                continue
+            held = Claim(
+                delivery_id=row.id,
+                message_id=row.message_id,
+                letter_id=row.letter_id,
+                run_id=run_id,
+                recipient=row.recipient,
+                attempt=row.attempt,
+                owner=row.owner,
+            )
+            source = State(row.state)
+            target = State.QUEUED if source is State.CLAIMED else State.IN_DOUBT
+            if _move(connection, held, source, target, due_at=now, now=now):
+                said = "the worker is gone" if verdicts[row.owner] else "the lease is over"
+                connection.execute(
+                    _attempt(held).values(ended_at=now, outcome="abandoned", reply=said)
+                )
+                _note_move(connection, held, source, target, at=now, said=said)
+                moved += 1
+    return moved
+
+
+def doubts(db: Database, run_id: int, mode: Mode) -> list[Doubt]:
+    """The run's deliveries that wait for evidence or for a person."""
+    d, m, table = schema.deliveries, schema.messages, schema.letters
+    with db.read() as connection:
+        rows = connection.execute(
+            sa.select(d.c.id, table.c.run_id, d.c.letter_id, m.c.message_id, d.c.recipient)
+            .join(m, m.c.id == d.c.message_id)
+            .join(table, table.c.id == d.c.letter_id)
+            .where(
+                table.c.run_id == run_id,
+                d.c.mode == mode.value,
+                d.c.state == State.IN_DOUBT.value,
+            )
+            .order_by(d.c.id)
+        ).all()
+    return [
+        Doubt(
+            delivery_id=row.id,
+            run_id=row.run_id,
+            letter_id=row.letter_id,
+            message_id=row.message_id,
+            recipient=row.recipient,
+        )
+        for row in rows
+    ]
+
+
+def resolve(
+    db: Database,
+    doubt: Doubt,
+    target: State,
+    *,
+    evidence: str,
+    now: datetime,
+    person: str | None = None,
+) -> bool:
+    """Settle a doubt by evidence, or by a person's word; False if it was settled already."""
+    d = schema.deliveries
+    _require(State.IN_DOUBT, target)
+    with db.write() as connection:
+        done = connection.execute(
+            sa.update(d)
+            .where(d.c.id == doubt.delivery_id, d.c.state == State.IN_DOUBT.value)
+            .values(**_placed(target, due_at=now, now=now))
+        )
+        if done.rowcount != 1:
+            return False
+        events.note(
+            connection,
+            Event.DELIVERY_MOVED,
+            at=now,
+            run_id=doubt.run_id,
+            letter_id=doubt.letter_id,
+            delivery_id=doubt.delivery_id,
+            person=person,
+            data={"from": State.IN_DOUBT.value, "to": target.value, "evidence": evidence},
+        )
+    return True
+
+
+def next_due(db: Database, run_id: int, mode: Mode) -> datetime | None:
+    """When the next queued delivery of the run may be tried; None if nothing is queued."""
+    d, table = schema.deliveries, schema.letters
+    with db.read() as connection:
+        return connection.scalar(
+            sa.select(d.c.due_at)
+            .join(table, table.c.id == d.c.letter_id)
+            .where(
+                table.c.run_id == run_id,
+                d.c.mode == mode.value,
+                d.c.state == State.QUEUED.value,
+            )
+            .order_by(d.c.due_at)
+            .limit(1)
+        )
+
+
+def _held(claimed: Claim) -> tuple[sa.ColumnElement[bool], ...]:
+    d = schema.deliveries
+    return (
+        d.c.id == claimed.delivery_id,
+        d.c.owner == claimed.owner,
+        d.c.attempt == claimed.attempt,
+    )
+
+
+def _attempt(claimed: Claim) -> sa.Update:
+    a = schema.attempts
+    return sa.update(a).where(a.c.delivery_id == claimed.delivery_id, a.c.number == claimed.attempt)
+
+
+def _require(source: State, target: State) -> None:
+    if not may_follow(source, target):
+        raise AssertionError(f"{source.value} may not become {target.value}")
+
+
+def _move(
+    connection: sa.Connection,
+    claimed: Claim,
+    source: State,
+    target: State,
+    *,
+    due_at: datetime | None = None,
+    now: datetime | None = None,
+) -> bool:
+    """Move a delivery that this claim still holds; False if it does not."""
+    _require(source, target)
+    d = schema.deliveries
+    done = connection.execute(
+        sa.update(d)
+        .where(*_held(claimed), d.c.state == source.value)
+        .values(**_placed(target, due_at=due_at, now=now))
+    )
+    return done.rowcount == 1
+
+
+def _placed(target: State, *, due_at: datetime | None, now: datetime | None) -> dict[str, Any]:
+    """What a delivery's row says in the state `target`."""
+    values: dict[str, Any] = {"state": target.value}
+    if target not in LEASED:
+        values |= {"owner": None, "lease_until": None}
+    if target is State.QUEUED:
+        values["due_at"] = due_at
+    if target not in OPEN:
+        values["settled_at"] = now
+    return values
+
+
+def _note_move(
+    connection: sa.Connection,
+    claimed: Claim,
+    source: State,
+    target: State,
+    *,
+    at: datetime,
+    said: str | None = None,
+) -> None:
+    data: dict[str, Any] = {
+        "from": source.value,
+        "to": target.value,
+        "attempt": claimed.attempt,
+    }
+    if said is not None:
+        data["said"] = said
+    events.note(
+        connection,
+        Event.DELIVERY_MOVED,
+        at=at,
+        run_id=claimed.run_id,
+        letter_id=claimed.letter_id,
+        message_id=claimed.message_id,
+        delivery_id=claimed.delivery_id,
+        data=data,
+    )

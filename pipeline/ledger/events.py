@@ -1,0 +1,46 @@
+"""The append-only story of a run."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.schema import Event
+
+
+def note(
+    connection: sa.Connection,
+    kind: Event,
+    *,
+    at: datetime,
+    run_id: int,
+    letter_id: int | None = None,
+    message_id: int | None = None,
+    delivery_id: int | None = None,
+    person: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Write down one thing that happened, in the transaction that made it happen."""
+    note_all(
+        connection,
+        [
+            {
+                "kind": kind.value,
+                "at": at,
+                "run_id": run_id,
+                "letter_id": letter_id,
+                "message_id": message_id,
+                "delivery_id": delivery_id,
+                "person": person,
+                "data": dict(data or {}),
+            }
+        ],
+    )
+
+
+def note_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write down several things at once; each row has the columns of `events`."""
+    if rows:
+        connection.execute(sa.insert(schema.events), list(rows))

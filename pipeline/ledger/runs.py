@@ -1,0 +1,180 @@
+"""Runs: an edition's frozen pull, its template and its letters."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.ledger import events
+from pipeline.letter import Letter
+from pipeline.schema import Event, Stage
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of one year. `edition` and `wording` are what all its letters share, frozen."""
+
+    id: int
+    year: int
+    opened_at: datetime
+    opened_by: str
+    edition: Mapping[str, Any]
+    template_sha256: str
+    wording: Mapping[str, str]
+
+
+def find_run(db: Database, year: int) -> Run | None:
+    """The year's live run, or None."""
+    r = schema.runs
+    with db.read() as connection:
+        row = connection.execute(
+            sa.select(r).where(r.c.year == year, r.c.cancelled_at.is_(None))
+        ).one_or_none()
+    if row is None:
+        return None
+    return Run(
+        id=row.id,
+        year=row.year,
+        opened_at=row.opened_at,
+        opened_by=row.opened_by,
+        edition=row.edition,
+        template_sha256=row.template_sha256,
+        wording=row.wording,
+    )
+
+
+def open_run(
+    db: Database,
+    *,
+    year: int,
+    edition: Mapping[str, Any],
+    letters: Iterable[Letter],
+    template_sha256: str,
+    wording: Mapping[str, str],
+    person: str,
+    now: datetime,
+) -> None:
+    """Freeze a year's letters in one transaction: all of them or none.
+
+    Where another process has just opened the year's run, this changes nothing and that run stands.
+    """
+    try:
+        with db.write() as connection:
+            run_id: int = connection.execute(
+                sa.insert(schema.runs)
+                .values(
+                    year=year,
+                    opened_at=now,
+                    opened_by=person,
+                    edition=edition,
+                    template_sha256=template_sha256,
+                    wording=wording,
+                )
+                .returning(schema.runs.c.id)
+            ).scalar_one()
+            composed = iter(letters)
+            count = 0
+            while chunk := list(islice(composed, _CHUNK)):
+                count += len(chunk)
+                connection.execute(
+                    sa.insert(schema.letters), [_row(run_id, letter) for letter in chunk]
+                )
+            events.note(
+                connection,
+                Event.RUN_OPENED,
+                at=now,
+                run_id=run_id,
+                person=person,
+                data={"letters": count, "template_sha256": template_sha256},
+            )
+    except sa.exc.IntegrityError:
+        if find_run(db, year) is None:
+            raise
+
+
+def _row(run_id: int, letter: Letter) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "authority_code": letter.authority_code,
+        "authority_name": letter.authority_name,
+        "kind": letter.kind,
+        "figures": letter.figures,
+        "fields": letter.fields,
+        "recipients": letter.recipients,
+        "fault": letter.fault,
+        "faulted_in": Stage.COMPOSE.value if letter.fault else None,
+    }
+
+
+def digest(db: Database, run: Run) -> str:
+    """What an approval is bound to: every letter, whom it goes to, and the words around it.
+
+    Returns the hex SHA-256 over the run's template, its wording, and each prepared letter's code,
+    revision, PDF and recipients, in the order of the codes.
+    """
+    table = schema.letters
+    total = hashlib.sha256(_canonical([run.template_sha256, dict(run.wording)]))
+    with db.read() as connection:
+        rows = connection.execution_options(yield_per=_CHUNK).execute(
+            sa.select(
+                table.c.authority_code, table.c.revision, table.c.pdf_sha256, table.c.recipients
+            )
+            .where(table.c.run_id == run.id, table.c.pdf.is_not(None))
+            .order_by(table.c.id)
+        )
+        leaves = sorted(hashlib.sha256(_canonical(list(row))).digest() for row in rows)
+    for leaf in leaves:
+        total.update(leaf)
+    return total.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
+    """Record that `person` approves the run as it stands; the digest that this is bound to."""
+    approved = digest(db, run)
+    a = schema.approvals
+    with db.write() as connection:
+        already = connection.scalar(
+            sa.select(a.c.id).where(
+                a.c.run_id == run.id, a.c.person == person, a.c.digest == approved
+            )
+        )
+        if already is None:
+            connection.execute(
+                sa.insert(a).values(run_id=run.id, person=person, digest=approved, approved_at=now)
+            )
+            events.note(
+                connection,
+                Event.RUN_APPROVED,
+                at=now,
+                run_id=run.id,
+                person=person,
+                data={"digest": approved},
+            )
+    return approved
+
+
+def approvers(db: Database, run: Run) -> list[str]:
+    """Who has approved the run exactly as it stands now."""
+    a = schema.approvals
+    current = digest(db, run)
+    with db.read() as connection:
+        return list(
+            connection.scalars(
+                sa.select(a.c.person)
+                .where(a.c.run_id == run.id, a.c.digest == current)
+                .order_by(a.c.approved_at)
+            )
+        )

@@ -1,0 +1,269 @@
+"""The ledger, read back: how a run stands, and the whole story of one letter."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.delivery import NEEDS_A_PERSON, Mode, State, most_pressing
+from pipeline.ledger.runs import Run
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterStatus:
+    """How one letter stands in one mode.
+
+    `state` is that of its latest message's most pressing delivery; before there is one it is
+    `fault`, `unprepared` or `prepared`.
+    """
+
+    authority: str
+    name: str
+    state: str
+    fault: str | None
+    pdf: str | None
+    sha256: str | None
+    pages: int | None
+    recipients: Sequence[str]
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether this letter goes no further by itself."""
+        return self.state == "fault" or self.state in NEEDS_A_PERSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Counts of a run: deliveries by state (all states), and letters by how they stand."""
+
+    deliveries: Mapping[str, int]
+    letters: Mapping[str, int]
+
+    @property
+    def needs_a_person(self) -> int:
+        """How many letters and deliveries somebody has to look at."""
+        pressing = sum(self.deliveries[state.value] for state in NEEDS_A_PERSON)
+        return pressing + self.letters["fault"]
+
+    @property
+    def unfinished(self) -> int:
+        """How many letters are not made and how many deliveries not settled."""
+        waiting = (State.QUEUED, State.CLAIMED, State.SENDING)
+        return sum(self.deliveries[state.value] for state in waiting) + self.letters["unprepared"]
+
+
+def summary(db: Database, run: Run, mode: Mode) -> Summary:
+    """Count the run's letters, and their deliveries in this mode."""
+    table, d = schema.letters, schema.deliveries
+    stands = sa.case(
+        (table.c.pdf.is_not(None), "prepared"),
+        (table.c.fault.is_not(None), "fault"),
+        else_="unprepared",
+    )
+    with db.read() as connection:
+        letters = connection.execute(
+            sa.select(stands, sa.func.count()).where(table.c.run_id == run.id).group_by(stands)
+        ).all()
+        deliveries = connection.execute(
+            sa.select(d.c.state, sa.func.count())
+            .join(table, table.c.id == d.c.letter_id)
+            .where(table.c.run_id == run.id, d.c.mode == mode.value)
+            .group_by(d.c.state)
+        ).all()
+    return Summary(
+        deliveries={state.value: 0 for state in State} | {row[0]: row[1] for row in deliveries},
+        letters={"unprepared": 0, "fault": 0, "prepared": 0} | {row[0]: row[1] for row in letters},
+    )
+
+
+def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
+    """How each letter of the run stands in this mode, in the order of the codes; streamed."""
+    table, d = schema.letters, schema.deliveries
+    after = ""
+    while True:
+        with db.read() as connection:
+            letters = connection.execute(
+                sa.select(
+                    table.c.id,
+                    table.c.authority_code,
+                    table.c.authority_name,
+                    table.c.fault,
+                    table.c.pdf,
+                    table.c.pdf_sha256,
+                    table.c.pages,
+                    table.c.recipients,
+                )
+                .where(table.c.run_id == run.id, table.c.authority_code > after)
+                .order_by(table.c.authority_code)
+                .limit(_CHUNK)
+            ).all()
+            if not letters:
+                return
+            found: dict[int, dict[int, Counter[str]]] = {}
+            sent_to: dict[int, list[str]] = {}
+            for row in connection.execute(
+                sa.select(d.c.letter_id, d.c.message_id, d.c.state, d.c.recipient)
+                .where(
+                    d.c.letter_id.in_([letter.id for letter in letters]),
+                    d.c.mode == mode.value,
+                )
+                .order_by(d.c.id)
+            ):
+                by_message = found.setdefault(row.letter_id, {})
+                by_message.setdefault(row.message_id, Counter())[row.state] += 1
+                sent_to.setdefault(row.message_id, []).append(row.recipient)
+        for letter in letters:
+            messages = found.get(letter.id, {})
+            latest = max(messages, default=None)
+            state = None
+            if latest is not None:
+                state = most_pressing(State(name) for name in messages[latest])
+            yield LetterStatus(
+                authority=letter.authority_code,
+                name=letter.authority_name,
+                state=_stands(letter, state),
+                fault=letter.fault,
+                pdf=letter.pdf,
+                sha256=letter.pdf_sha256,
+                pages=letter.pages,
+                recipients=(
+                    [one["address"] for one in letter.recipients]
+                    if latest is None
+                    else sent_to[latest]
+                ),
+            )
+        after = letters[-1].authority_code
+
+
+def _stands(letter: Any, state: State | None) -> str:
+    if letter.fault is not None:
+        return "fault"
+    if letter.pdf is None:
+        return "unprepared"
+    return "prepared" if state is None else state.value
+
+
+def find_letter(db: Database, run: Run, code: str) -> Any | None:
+    """The newest revision of one authority's letter as its row in `letters`, or None."""
+    table = schema.letters
+    with db.read() as connection:
+        return connection.execute(
+            sa.select(table)
+            .where(
+                table.c.run_id == run.id,
+                sa.func.upper(table.c.authority_code) == code.upper(),
+            )
+            .order_by(table.c.revision.desc())
+            .limit(1)
+        ).one_or_none()
+
+
+def near_names(db: Database, run: Run) -> dict[str, str]:
+    """Codes and names of the run's authorities, for suggesting what may have been meant."""
+    table = schema.letters
+    with db.read() as connection:
+        rows = connection.execute(
+            sa.select(table.c.authority_code, table.c.authority_name).where(
+                table.c.run_id == run.id
+            )
+        ).all()
+    return {row.authority_code: row.authority_name for row in rows}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """Everything that is on record about one letter, oldest first; plain values."""
+
+    messages: Sequence[Mapping[str, Any]]
+    deliveries: Sequence[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]]
+
+
+def story(db: Database, letter_id: int) -> Story:
+    """The whole story of one letter, in every mode."""
+    m, d, a, e = schema.messages, schema.deliveries, schema.attempts, schema.events
+    with db.read() as connection:
+        messages = connection.execute(
+            sa.select(m).where(m.c.letter_id == letter_id).order_by(m.c.id)
+        ).all()
+        deliveries = connection.execute(
+            sa.select(d, m.c.message_id.label("header"))
+            .join(m, m.c.id == d.c.message_id)
+            .where(d.c.letter_id == letter_id)
+            .order_by(d.c.id)
+        ).all()
+        attempts = connection.execute(
+            sa.select(a)
+            .join(d, d.c.id == a.c.delivery_id)
+            .where(d.c.letter_id == letter_id)
+            .order_by(a.c.delivery_id, a.c.number)
+        ).all()
+        noted = connection.execute(
+            sa.select(e).where(e.c.letter_id == letter_id).order_by(e.c.at, e.c.id)
+        ).all()
+    tries: dict[int, list[dict[str, Any]]] = {}
+    for row in attempts:
+        tries.setdefault(row.delivery_id, []).append(
+            {
+                "number": row.number,
+                "claimed_at": _iso(row.claimed_at),
+                "intent_at": _iso(row.intent_at),
+                "ended_at": _iso(row.ended_at),
+                "outcome": row.outcome,
+                "reply": row.reply,
+                "queue_id": row.queue_id,
+                "relay": row.relay,
+            }
+        )
+    headers = {row.id: row.message_id for row in messages}
+    return Story(
+        messages=[
+            {
+                "id": row.id,
+                "message_id": row.message_id,
+                "mode": row.mode,
+                "created_at": _iso(row.created_at),
+                "date": _iso(row.dated),
+                "recipients": row.recipients,
+                "resend_of": headers.get(row.resend_of),
+                "reason": row.reason,
+                "requested_by": row.requested_by,
+                "eml": row.eml,
+                "sha256": row.eml_sha256,
+            }
+            for row in messages
+        ],
+        deliveries=[
+            {
+                "id": row.id,
+                "message_id": row.header,
+                "mode": row.mode,
+                "recipient": row.recipient,
+                "state": row.state,
+                "settled_at": _iso(row.settled_at),
+                "attempts": tries.get(row.id, []),
+            }
+            for row in deliveries
+        ],
+        events=[
+            {
+                "at": _iso(row.at),
+                "kind": row.kind,
+                "person": row.person,
+                "delivery": row.delivery_id,
+                **row.data,
+            }
+            for row in noted
+        ],
+    )
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")
