@@ -1,0 +1,625 @@
+"""One SMTP transaction, phase by phase, so that it is always known on which side of the dot we are.
+
+A server may not deliver before the final dot. So the whole body is written first, then the caller
+commits its intent, and only then is the dot written. Whatever goes wrong before the dot is
+certainly unsent (`NotTried`, `Deferred`, `Rejected`); whatever goes wrong from the first octet of
+the dot on is in doubt (`Lost`) unless the relay said something readable. Exceptions cannot tell
+the two apart, smtplib raises the same ones on both sides; the position in the code does.
+
+The answer is a value from `pipeline.delivery`, never an exception. `NotTried` with `trouble` is
+what concerns every letter alike: no connection, TLS, authentication, 421, throttling, and a relay
+that refuses our sender at MAIL, which must not mark a whole year's letters as refused one by one.
+"""
+
+import base64
+import ipaddress
+import re
+import smtplib
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import TracebackType
+from typing import Final, Literal, Self
+
+from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
+from pipeline.errors import LetterFault, Misconfigured
+from pipeline.message import ascii_address
+
+_REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
+_REPLY_LINE_LIMIT: Final = 8192
+_REPLY_LINES_LIMIT: Final = 200
+_REPLY_TEXT_LIMIT: Final = 2000
+_LINE_LIMIT: Final = 998
+_QUIT_SECONDS: Final = 5.0
+_BARE_LINE_BREAK: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
+_LINE_START_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
+_ENHANCED: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
+
+_QUEUE_IDS: Final = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"\bqueued as ([^\s;,>)]+)",  # Postfix, and the capture server
+        r"\bid=([^\s;,>)]+)",  # Exim
+        r"\bInternalId=(\d+)",  # Exchange
+        r"^(?:2\.\d\.\d )?([A-Za-z0-9]{8,}) Message accepted",  # Sendmail
+        r"\bok \d+ qp (\d+)",  # qmail
+    )
+)
+
+
+class Phase(StrEnum):
+    """How far a transaction has come; from `DOT` on, what breaks off is in doubt."""
+
+    IDLE = "idle"
+    CONNECT = "connect"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    BODY = "body"
+    DOT = "dot"
+    ANSWERED = "answered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """Where mail is handed over; times in seconds.
+
+    `timeout` is the wait for the answer to the dot (RFC 5321 section 4.5.3.2.6 asks for ten
+    minutes), `command_timeout` for every other answer. `ca_file` replaces the system's trusted
+    certificates. `verify` may be switched off for a relay on this machine only. `local_hostname`
+    is what EHLO says; without it, this machine's full name or else its address.
+    Raises `Misconfigured` for settings that would let the password or a letter be overheard.
+    """
+
+    host: str
+    port: int = 25
+    security: Literal["none", "starttls", "tls"] = "none"
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeout: float = 600.0
+    command_timeout: float = 300.0
+    connect_timeout: float = 30.0
+    local_hostname: str | None = None
+    ca_file: str | None = None
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.username is None) != (self.password is None):
+            raise Misconfigured(
+                f"The relay {self.host} needs a username and a password, or neither of them."
+            )
+        if self.loopback:
+            return
+        if not self.verify:
+            raise Misconfigured(
+                f"The certificate of the relay {self.host} must be verified; only a relay on this "
+                "machine may go without."
+            )
+        if self.security == "none" and self.username is not None:
+            raise Misconfigured(
+                f"The password for the relay {self.host} would be sent unencrypted; set the "
+                "security to starttls or tls."
+            )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the relay is on this machine."""
+        if self.host.lower() == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """The connection a transaction runs over, for the record and for evidence afterwards.
+
+    `local_host` and `local_port` are this end's address, which a relay's log names. `greeting` and
+    `ehlo` are the relay's own words, `tls` the protocol version or None.
+    """
+
+    host: str
+    port: int
+    peer_host: str
+    local_host: str
+    local_port: int
+    greeting: str
+    ehlo: str
+    tls: str | None
+    phase: Phase
+
+
+class _BrokenError(Exception):
+    """The connection has ended, timed out, or cannot be understood any more."""
+
+
+class _TroubleError(Exception):
+    """The relay cannot be used just now, for any letter."""
+
+
+class Transport:
+    """A connection to one relay, opened when first needed and kept from message to message.
+
+    Use it as a context manager, from one thread at a time.
+    """
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.phase = Phase.IDLE
+        self._client: _Client | None = None
+        self._tls = _tls_context(relay) if relay.security != "none" else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take leave of the relay if there is a connection. The transport may be used again."""
+        client, self._client = self._client, None
+        self.phase = Phase.IDLE
+        if client is not None:
+            client.take_leave()
+
+    def send(
+        self,
+        sender: str,
+        recipient: str,
+        data: bytes,
+        commit_intent: Callable[[Session], bool],
+    ) -> Outcome:
+        """Hand over one message for one recipient; return what became of it.
+
+        `data` is the message with CRLF line endings, sent as it is. `commit_intent` is called once,
+        after the whole body has been written and before the dot: the dot follows only if it
+        returns True. If it returns False or raises, the connection is cut without a dot, and what
+        it raised is passed on. Raises `LetterFault` if the message or an address cannot be sent by
+        SMTP as it stands; then nothing was sent.
+        """
+        _refuse_unsendable(data)
+        mail_from, rcpt_to = ascii_address(sender), ascii_address(recipient)
+        try:
+            outcome = self._transaction(mail_from, rcpt_to, data, commit_intent)
+        except BaseException:
+            self._cut()
+            raise
+        if isinstance(outcome, Lost | NotTried) or self._is_closing(outcome.reply):
+            self._cut()
+        return outcome
+
+    def _transaction(
+        self,
+        sender: str,
+        recipient: str,
+        data: bytes,
+        commit_intent: Callable[[Session], bool],
+    ) -> Outcome:
+        self.phase = Phase.CONNECT
+        try:
+            client = self._connected()
+        except _TroubleError as trouble:
+            return NotTried(reason=str(trouble), trouble=True)
+        try:
+            refusal = self._announce(client, sender, recipient, data) or self._body(client, data)
+        except _BrokenError as broken:
+            return self._broken_off_before_the_dot(client, broken)
+        if refusal is not None:
+            return refusal
+        if not commit_intent(client.session(self.phase)):
+            return NotTried(
+                reason="The intent to send was not granted; the connection was cut before the dot.",
+                trouble=False,
+            )
+        return self._dot(client)
+
+    def _dot(self, client: "_Client") -> Outcome:
+        self.phase = Phase.DOT
+        client.patience = self.relay.timeout
+        try:
+            # What it says before it can have seen the dot is no answer to the dot.
+            early = client.has_spoken()
+            if not early:
+                client.write(b".\r\n")
+            reply = client.reply()
+        except _BrokenError as broken:
+            return Lost(reason=f"After the dot: {broken}")
+        finally:
+            client.patience = self.relay.command_timeout
+        self.phase = Phase.ANSWERED
+        match reply.code // 100:
+            case 2 if not early:
+                return Accepted(reply=reply, queue_id=_queue_id(reply.text))
+            case 4:
+                return Deferred(reply=reply)
+            case 5:
+                return Rejected(reply=reply)
+            case _:
+                return Lost(reason=f"After the dot the relay said something out of turn: {reply}")
+
+    def _announce(
+        self, client: "_Client", sender: str, recipient: str, data: bytes
+    ) -> Outcome | None:
+        """MAIL, RCPT and DATA; return why it ends here, or None if the body may follow."""
+        self.phase = Phase.MAIL
+        parameters = ""
+        if client.has_extn("size"):
+            limit = client.esmtp_features["size"].partition(" ")[0]
+            if limit.isdigit() and 0 < int(limit) < len(data):
+                return Rejected(
+                    reply=Reply(
+                        code=552,
+                        text=f"5.3.4 Not sent: the message has {len(data)} octets, and the relay "
+                        f"says it takes {limit}",
+                    )
+                )
+            parameters = f" SIZE={len(data)}"
+        reply = client.command("MAIL", f"FROM:<{sender}>{parameters}")
+        if reply.code // 100 != 2:
+            return self._refusal(reply)
+        self.phase = Phase.RCPT
+        reply = client.command("RCPT", f"TO:<{recipient}>")
+        if reply.code // 100 != 2:
+            return self._refusal(reply)
+        self.phase = Phase.DATA
+        reply = client.command("DATA")
+        if reply.code != 354:
+            return self._refusal(reply)
+        return None
+
+    def _body(self, client: "_Client", data: bytes) -> Outcome | None:
+        """Write all but the dot; return why it ends here, or None if the dot may follow."""
+        self.phase = Phase.BODY
+        client.write(_LINE_START_DOT.sub(b"..", data))
+        return self._refusal(client.reply()) if client.has_spoken() else None
+
+    def _refusal(self, reply: Reply) -> Outcome:
+        """What a reply means that ends the transaction before the dot."""
+        if self._is_trouble(reply):
+            return NotTried(reason=f"At {self.phase} the relay said: {reply}", trouble=True)
+        match reply.code // 100:
+            case 4:
+                return Deferred(reply=reply)
+            case 5:
+                return Rejected(reply=reply)
+            case _:
+                return NotTried(
+                    reason=f"At {self.phase} the relay said something out of turn: {reply}",
+                    trouble=True,
+                )
+
+    def _is_trouble(self, reply: Reply) -> bool:
+        if reply.code in {421, 454, 530, 534, 535, 538}:
+            return True
+        if self.phase is not Phase.MAIL:
+            return False
+        # MAIL is about us, not about the recipient; only the size is the message's own affair.
+        enhanced = _ENHANCED.match(reply.text)
+        subject = enhanced.groups() if enhanced else ("", "")
+        if reply.code // 100 == 5:
+            return reply.code != 552 and subject not in {("3", "4"), ("2", "3")}
+        return subject[0] == "7"
+
+    def _is_closing(self, reply: Reply) -> bool:
+        # After a reply out of turn, or once DATA was answered with 354, only the dot ends it well.
+        return reply.code == 421 or self.phase is Phase.BODY
+
+    def _broken_off_before_the_dot(self, client: "_Client", broken: _BrokenError) -> Outcome:
+        # A relay that has had enough says why before it hangs up; that is worth more than "reset".
+        if self.phase is Phase.BODY and (reply := client.last_words()) is not None:
+            return self._refusal(reply)
+        return NotTried(reason=f"At {self.phase}, before the dot: {broken}", trouble=False)
+
+    def _connected(self) -> "_Client":
+        if self._client is not None:
+            try:
+                if self._client.command("RSET").code == 250:
+                    return self._client
+            except _BrokenError:
+                pass  # an idle connection was closed; nothing was under way, so start afresh
+            self._cut()
+        where = f"{self.relay.host} port {self.relay.port}"
+        try:
+            client = _Client(self.relay, self._tls)
+        except _BrokenError as broken:
+            raise _TroubleError(f"The relay {where} cannot be reached: {broken}") from broken
+        self._client = client
+        try:
+            client.introduce()
+        except _BrokenError as broken:
+            self._cut()
+            raise _TroubleError(f"The relay {where} broke off: {broken}") from broken
+        except _TroubleError as trouble:
+            self._cut()
+            raise _TroubleError(f"The relay {where} cannot be used: {trouble}") from trouble
+        return client
+
+    def _cut(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.cut()
+
+
+class _Client(smtplib.SMTP):
+    """smtplib's client with a strict, patient reader and every phase written out.
+
+    smtplib's own reader takes "25x" and " 25" for codes, waits anew for every octet, and would
+    read a reply left over from an earlier command as the answer to the dot.
+    """
+
+    def __init__(self, relay: Relay, tls: ssl.SSLContext | None) -> None:
+        super().__init__(local_hostname=relay.local_hostname or "", timeout=relay.connect_timeout)
+        self.relay = relay
+        self.tls = tls
+        self.patience = relay.command_timeout
+        self.greeting = ""
+        self._unread = bytearray()
+        try:
+            self.sock: socket.socket = socket.create_connection(
+                (relay.host, relay.port), relay.connect_timeout
+            )
+            self.peer_host = str(self.sock.getpeername()[0])
+            self.own_host, self.own_port = self.sock.getsockname()[:2]
+        except (OSError, UnicodeError) as error:
+            raise _BrokenError(_named(error)) from error
+        if not self.local_hostname:
+            self.local_hostname = self._own_name()
+
+    def introduce(self) -> None:
+        """Greeting, EHLO, TLS and login; raise `_TroubleError` if any of them fails."""
+        if self.relay.security == "tls":
+            self._encrypt()
+        greeting = self.reply()
+        self.greeting = str(greeting)
+        if greeting.code != 220:
+            raise _TroubleError(f"it greeted with {greeting}")
+        self._say_hello()
+        if self.relay.security == "starttls":
+            if not self.has_extn("starttls"):
+                raise _TroubleError("it does not offer STARTTLS, which the settings ask for")
+            reply = self.command("STARTTLS")
+            if reply.code != 220:
+                raise _TroubleError(f"it answered STARTTLS with {reply}")
+            self._encrypt()
+            self._say_hello()
+        if self.relay.username is not None and self.relay.password is not None:
+            self._log_in(self.relay.username, self.relay.password)
+
+    def command(self, verb: str, argument: str = "") -> Reply:
+        """Send one command and return the answer to it."""
+        code, text = self.docmd(verb, argument)
+        return self._reply_of(code, text)
+
+    def reply(self) -> Reply:
+        """Wait for the next reply, as long as `patience` says."""
+        return self._reply_of(*self.getreply())
+
+    def session(self, phase: Phase) -> Session:
+        """Return what there is to know about this connection."""
+        return Session(
+            host=self.relay.host,
+            port=self.relay.port,
+            peer_host=self.peer_host,
+            local_host=self.own_host,
+            local_port=self.own_port,
+            greeting=self.greeting,
+            ehlo=_printable(self.ehlo_resp or b""),
+            tls=self.sock.version() if isinstance(self.sock, ssl.SSLSocket) else None,
+            phase=phase,
+        )
+
+    def send(self, s: bytes | str) -> None:  # type: ignore[override] # what smtplib writes
+        """Write a command; smtplib's own commands come through here."""
+        if self._unread:
+            raise _BrokenError("the relay spoke out of turn, so its answers cannot be told apart.")
+        self.write(s.encode("ascii") if isinstance(s, str) else bytes(s))
+
+    def write(self, octets: bytes) -> None:
+        """Write everything to the socket before returning."""
+        try:
+            self.sock.settimeout(self.patience)
+            self.sock.sendall(octets)
+        except OSError as error:
+            raise _BrokenError(_named(error)) from error
+
+    def getreply(self) -> tuple[int, bytes]:
+        """Return the code and the joined text of the next reply."""
+        deadline = time.monotonic() + self.patience
+        texts: list[bytes] = []
+        first_code = b""
+        while len(texts) < _REPLY_LINES_LIMIT:
+            line = self._line(deadline)
+            match = _REPLY_LINE.fullmatch(line)
+            if match is None or (first_code and match[1] != first_code):
+                raise _BrokenError(f"the relay's reply cannot be read: {self._words(line[:200])}")
+            first_code = match[1]
+            texts.append((match[3] or b"").strip())
+            if match[2] != b"-":
+                return int(first_code), b"\n".join(texts)
+        raise _BrokenError("the relay's reply does not end.")
+
+    def has_spoken(self) -> bool:
+        """Whether the relay has said something, or hung up, without being asked."""
+        if self._unread:
+            return True
+        try:
+            self.sock.settimeout(0)
+            octets = self.sock.recv(4096)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError as error:
+            raise _BrokenError(_named(error)) from error
+        finally:
+            self.sock.settimeout(self.patience)
+        if not octets:
+            raise _BrokenError("the relay closed the connection.")
+        self._unread += octets
+        return True
+
+    def last_words(self) -> Reply | None:
+        """What the relay said before it broke the connection, if it can be read."""
+        self.patience = _QUIT_SECONDS
+        try:
+            return self.reply()
+        except _BrokenError:
+            return None
+
+    def take_leave(self) -> None:
+        """QUIT if the relay still listens, and close."""
+        self.patience = _QUIT_SECONDS
+        try:
+            self.command("QUIT")
+        except _BrokenError:
+            pass
+        finally:
+            self.close()
+
+    def cut(self) -> None:
+        """Close at once, so that nothing that still waits in this machine is sent later."""
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass
+        finally:
+            self.close()
+
+    def _line(self, deadline: float) -> bytes:
+        while (end := self._unread.find(b"\n")) < 0:
+            if len(self._unread) > _REPLY_LINE_LIMIT:
+                raise _BrokenError("the relay's reply is one endless line.")
+            remaining = deadline - time.monotonic()
+            try:
+                if remaining <= 0:
+                    raise TimeoutError
+                self.sock.settimeout(remaining)
+                octets = self.sock.recv(4096)
+            except TimeoutError as error:
+                raise _BrokenError(f"no whole answer within {self.patience:g} seconds.") from error
+            except OSError as error:
+                raise _BrokenError(_named(error)) from error
+            if not octets:
+                raise _BrokenError("the relay closed the connection.")
+            self._unread += octets
+        line = bytes(self._unread[:end]).removesuffix(b"\r")
+        del self._unread[: end + 1]
+        return line
+
+    def _reply_of(self, code: int, text: bytes) -> Reply:
+        return Reply(code=code, text=self._words(text))
+
+    def _words(self, octets: bytes) -> str:
+        words = _printable(octets)
+        if self.relay.password:
+            # A careless relay echoes what it was given; it must not reach the record.
+            for form in (self.relay.password, _base64(self.relay.password), self._plain_login()):
+                words = words.replace(form, "***")
+        return words
+
+    def _say_hello(self) -> None:
+        code, text = self.ehlo()
+        if code // 100 == 5 and self.relay.security == "none" and self.relay.username is None:
+            code, text = self.helo()
+        if code != 250:
+            raise _TroubleError(f"it answered EHLO with {self._reply_of(code, text)}")
+
+    def _encrypt(self) -> None:
+        if self._unread:
+            # Somebody in between could have put commands before the encrypted part.
+            raise _TroubleError("it sent something between STARTTLS and the encryption")
+        if self.tls is None:
+            raise _TroubleError("encryption was asked for and not prepared")
+        try:
+            self.sock.settimeout(self.relay.connect_timeout)
+            self.sock = self.tls.wrap_socket(self.sock, server_hostname=self.relay.host)
+        except ssl.SSLCertVerificationError as error:
+            raise _TroubleError(
+                f"its certificate is not trusted: {error.verify_message}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise _TroubleError(f"the encryption failed: {_named(error)}") from error
+        self.esmtp_features = {}
+        self.does_esmtp = False
+
+    def _log_in(self, username: str, password: str) -> None:
+        offered = self.esmtp_features.get("auth", "").upper().split()
+        if "PLAIN" in offered:
+            reply = self.command("AUTH", f"PLAIN {self._plain_login()}")
+        elif "LOGIN" in offered:
+            reply = self.command("AUTH", "LOGIN")
+            if reply.code == 334:
+                reply = self.command(_base64(username))
+            if reply.code == 334:
+                reply = self.command(_base64(password))
+        else:
+            raise _TroubleError("it offers neither of the logins PLAIN and LOGIN")
+        if reply.code != 235:
+            raise _TroubleError(f"it refused the login of {username}: {reply}")
+
+    def _plain_login(self) -> str:
+        return _base64(f"\0{self.relay.username}\0{self.relay.password}")
+
+    def _own_name(self) -> str:
+        # Without asking the name servers, which smtplib's default does and may wait long for.
+        name = socket.gethostname()
+        if "." in name and re.fullmatch(r"[A-Za-z0-9.-]+", name):
+            return name
+        return f"[IPv6:{self.own_host}]" if ":" in self.own_host else f"[{self.own_host}]"
+
+
+def _tls_context(relay: Relay) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=relay.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            f"The certificates in {relay.ca_file} cannot be read: {_named(error)}"
+        ) from error
+    if not relay.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _refuse_unsendable(data: bytes) -> None:
+    if not data.endswith(b"\r\n") or _BARE_LINE_BREAK.search(data):
+        raise LetterFault(
+            "The message cannot be sent: its lines must all end in CRLF, the last one too."
+        )
+    if not data.isascii():
+        raise LetterFault("The message cannot be sent: it is not plain 7-bit text throughout.")
+    if max(map(len, data.split(b"\r\n"))) > _LINE_LIMIT:
+        raise LetterFault("The message cannot be sent: a line is longer than 998 octets.")
+
+
+def _queue_id(text: str) -> str | None:
+    for pattern in _QUEUE_IDS:
+        if match := pattern.search(text):
+            return match[1]
+    return None
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode("utf-8")).decode("ascii")
+
+
+def _named(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long."
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{words}."
+
+
+def _printable(octets: bytes) -> str:
+    text = octets.decode("utf-8", "replace")
+    kept = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(kept.split())[:_REPLY_TEXT_LIMIT]
