@@ -11,6 +11,7 @@ lies between the intent and the recorded outcome can be in doubt.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 
@@ -164,3 +165,12 @@ class NotTried:
 
 
 Outcome = Accepted | Deferred | Rejected | Lost | NotTried
+
+
+def retry_after(attempt: int) -> timedelta:
+    """How long to wait after the given attempt (1, 2, ...) was deferred: 5 minutes, doubling.
+
+    Four hours at most: greylisting passes within minutes, a full mailbox or a moved server within
+    a day or not at all.
+    """
+    return min(timedelta(minutes=5) * 2 ** min(attempt - 1, 8), timedelta(hours=4))

@@ -7,7 +7,7 @@ done by the database, once per authority and once per kind, over the edition's p
 import json
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -39,13 +39,13 @@ class Pull:
     """One year's statistics, read in one transaction: it is valid while `pull` is open.
 
     `records` streams one record per authority that was active at any time in the period, in the
-    order of the codes; `averages` are whole per cent by kind and measure.
+    order of the codes, `count` of them; `averages` are whole per cent by kind and measure.
     """
 
     edition: Edition
     averages: Averages
     records: Iterator[Record]
-    names: Sequence[str]
+    count: int
 
 
 @contextmanager
@@ -68,7 +68,12 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
                 edition=edition,
                 averages=_averages(connection, edition),
                 records=_records(connection, edition, register),
-                names=sorted(authority.name for authority in register.values()),
+                count=connection.scalar(
+                    sa.select(sa.func.count())
+                    .select_from(schema.authorities)
+                    .where(_active_in(edition))
+                )
+                or 0,
             )
     except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
         reason = str(error.orig).strip().splitlines()[0]

@@ -45,8 +45,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A delivery that may or may not have been made."""
+    """A delivery that may or may not have been made; `owner` is who tried to."""
 
+    owner: str
     delivery_id: int
     run_id: int
     letter_id: int
@@ -213,11 +214,19 @@ def recover(
 
 def doubts(db: Database, run_id: int, mode: Mode) -> list[Doubt]:
     """The run's deliveries that wait for evidence or for a person."""
-    d, m, table = schema.deliveries, schema.messages, schema.letters
+    d, m, table, a = schema.deliveries, schema.messages, schema.letters, schema.attempts
     with db.read() as connection:
         rows = connection.execute(
-            sa.select(d.c.id, table.c.run_id, d.c.letter_id, m.c.message_id, d.c.recipient)
+            sa.select(
+                a.c.owner,
+                d.c.id.label("delivery_id"),
+                table.c.run_id,
+                d.c.letter_id,
+                m.c.message_id,
+                d.c.recipient,
+            )
             .join(m, m.c.id == d.c.message_id)
+            .join(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
             .join(table, table.c.id == d.c.letter_id)
             .where(
                 table.c.run_id == run_id,
@@ -226,16 +235,7 @@ def doubts(db: Database, run_id: int, mode: Mode) -> list[Doubt]:
             )
             .order_by(d.c.id)
         ).all()
-    return [
-        Doubt(
-            delivery_id=row.id,
-            run_id=row.run_id,
-            letter_id=row.letter_id,
-            message_id=row.message_id,
-            recipient=row.recipient,
-        )
-        for row in rows
-    ]
+    return [Doubt(**row._mapping) for row in rows]  # noqa: SLF001 - a row's public mapping
 
 
 def resolve(

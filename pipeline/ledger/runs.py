@@ -52,6 +52,17 @@ def find_run(db: Database, year: int) -> Run | None:
     )
 
 
+def years(db: Database) -> list[int]:
+    """The years that have a live run."""
+    r = schema.runs
+    with db.read() as connection:
+        return list(
+            connection.scalars(
+                sa.select(r.c.year).where(r.c.cancelled_at.is_(None)).order_by(r.c.year)
+            )
+        )
+
+
 def open_run(
     db: Database,
     *,

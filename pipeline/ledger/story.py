@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.delivery import NEEDS_A_PERSON, Mode, State, most_pressing
+from pipeline.delivery import NEEDS_A_PERSON, OPEN, Mode, State, most_pressing
 from pipeline.ledger.runs import Run
 
 _CHUNK = 500
@@ -81,6 +81,36 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
         deliveries={state.value: 0 for state in State} | {row[0]: row[1] for row in deliveries},
         letters={"unprepared": 0, "fault": 0, "prepared": 0} | {row[0]: row[1] for row in letters},
     )
+
+
+def to_send(db: Database, run: Run, mode: Mode) -> int:
+    """How many deliveries are still to be made in this mode, planned or not yet."""
+    table, m, d = schema.letters, schema.messages, schema.deliveries
+    unplanned = (
+        sa.select(table.c.recipients)
+        .where(
+            table.c.run_id == run.id,
+            table.c.pdf.is_not(None),
+            ~sa.exists().where(
+                m.c.letter_id == table.c.id, m.c.mode == mode.value, m.c.resend_of.is_(None)
+            ),
+        )
+        .execution_options(yield_per=_CHUNK)
+    )
+    with db.read() as connection:
+        planned = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(d)
+            .join(table, table.c.id == d.c.letter_id)
+            .where(
+                table.c.run_id == run.id,
+                d.c.mode == mode.value,
+                d.c.state.in_([state.value for state in OPEN]),
+            )
+        )
+        letters = connection.execute(unplanned)
+        to_plan = sum(1 if mode is Mode.REDIRECT else len(row.recipients) for row in letters)
+    return (planned or 0) + to_plan
 
 
 def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:

@@ -1,0 +1,116 @@
+"""From settings to a wired pipeline: the only place where things are put together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.utils import parseaddr
+
+from pipeline import migrate
+from pipeline.archive import Archive
+from pipeline.convert import Converter, find_office
+from pipeline.database import Database, absolute_url
+from pipeline.delivery import Mode
+from pipeline.dispatch import Outbox
+from pipeline.errors import Misconfigured
+from pipeline.ledger.messages import Sender
+from pipeline.letter import MERGE_FIELDS
+from pipeline.prepare import Job, Preparer
+from pipeline.proof import Names
+from pipeline.run import Pipeline
+from pipeline.settings import Settings
+from pipeline.template import compile_template
+from pipeline.transport import Relay
+
+
+def open_ledger(settings: Settings) -> Database:
+    """The ledger's database, not yet looked at."""
+    return Database(absolute_url(settings.database.url, settings.project))
+
+
+def open_statistics(settings: Settings) -> Database:
+    """The statistics database, read only; the ledger's where no other is set."""
+    url = settings.source.url or settings.database.url
+    return Database(absolute_url(url, settings.project), read_only=True)
+
+
+def open_archive(settings: Settings) -> Archive:
+    """The frozen files."""
+    url = settings.archive.url
+    return Archive(url if "://" in url else str(settings.path(url)))
+
+
+def outbox(settings: Settings) -> Outbox:
+    """Where mail goes in the mode that is set, and whom it is from."""
+    mail = settings.mail
+    sender = Sender(
+        address=parseaddr(mail.sender)[1],
+        mode=mail.mode,
+        redirect_to=parseaddr(mail.redirect_to)[1],
+    )
+    return Outbox(
+        sender=sender,
+        mailbox=mail.sender,
+        reply_to=mail.reply_to or None,
+        relay=None if mail.mode is Mode.CAPTURE else _relay(settings),
+        maildir=settings.path(mail.capture),
+    )
+
+
+@contextmanager
+def pipeline(settings: Settings, *, writes: bool) -> Iterator[Pipeline]:
+    """A pipeline, wired. For writing, an embedded ledger is created or upgraded first."""
+    ledger = open_ledger(settings)
+    statistics = open_statistics(settings)
+    try:
+        if writes:
+            migrate.ensure_current(ledger)
+        else:
+            migrate.require_current(ledger)
+        template = settings.path(settings.template.path)
+        yield Pipeline(
+            ledger=ledger,
+            statistics=statistics,
+            archive=open_archive(settings),
+            template=template,
+            wording=template.parent,
+            outbox=outbox(settings),
+            people=settings.approval.people,
+        )
+    finally:
+        ledger.close()
+        statistics.close()
+
+
+@contextmanager
+def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
+    """One lane for preparing letters, with a LibreOffice of its own; closed at the end."""
+    archive = open_archive(settings)
+    data = archive.get(job.template, job.template_sha256)
+    with Converter(find_office(), timeout=settings.convert.timeout) as converter:
+        yield Preparer(
+            template=compile_template(data, fields=MERGE_FIELDS),
+            converter=converter,
+            archive=archive,
+            names=Names(job.names),
+            dated=job.dated,
+        )
+
+
+def _relay(settings: Settings) -> Relay:
+    smtp = settings.smtp
+    password = None
+    if smtp.password_file:
+        path = settings.path(smtp.password_file)
+        try:
+            password = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(
+                f"smtp.password_file {path} cannot be read: {error}. "
+                "It must hold the password and nothing else."
+            ) from error
+    return Relay(
+        host=smtp.host,
+        port=smtp.port,
+        security=smtp.security,
+        username=smtp.username or None,
+        password=password if smtp.username else None,
+    )

@@ -1,0 +1,547 @@
+"""The command line: `letters ...`.
+
+Exit codes: 0 nothing needs a person, 1 something does (printed), 2 usage, 69 something leaned on is
+unavailable, 78 configuration. `status` and `show` end with 0 whenever they could answer.
+"""
+
+import difflib
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pipeline import bootstrap, importer, migrate, run
+from pipeline.delivery import Mode, State
+from pipeline.engines.local import LocalEngine
+from pipeline.errors import LetterFault, LettersError, Refused
+from pipeline.ledger import messages, runs, story
+from pipeline.ledger.runs import Run
+from pipeline.ledger.story import LetterStatus, Summary
+from pipeline.message import ascii_address
+from pipeline.settings import Settings, load
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+app = typer.Typer(
+    name="letters",
+    help="Prepare, prove and email the annual review letters, and keep the record of it.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+db_app = typer.Typer(help="Look after the ledger's database.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+
+_chosen: dict[str, Path] = {}
+
+
+def _choose(config: Path | None) -> Path | None:
+    """Remember --config wherever it stands: before the command or after it."""
+    if config is not None:
+        _chosen["config"] = config
+    return config
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        callback=_choose,
+        help="Another settings file than the project's own config/letters.toml.",
+    ),
+]
+Year = Annotated[int, typer.Argument(help="The year of the letters, such as 2020.")]
+YearOption = Annotated[int | None, typer.Option("--year", help="The year of the letter.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, for scripts.")]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who does this; else the login name.")
+]
+
+
+@app.callback()
+def _letters(config: Config = None) -> None:
+    pass
+
+
+def _settings() -> Settings:
+    return load(_chosen.get("config"))
+
+
+@app.command("run")
+def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """Take a year's letters all the way: pull, compose, prepare, prove, send, record.
+
+    Calling it again goes on where it stopped, and changes nothing once the year is done.
+    """
+    settings = _settings()
+    with bootstrap.pipeline(settings, writes=True) as pipeline, _watching(quiet=as_json) as watch:
+        result = run.annual_run(
+            pipeline, LocalEngine(settings), year, person=_person(by), progress=watch
+        )
+        if as_json:
+            _print_json(_status(pipeline, result.run))
+        else:
+            _print_summary(settings, pipeline, result)
+    raise typer.Exit(_needs_somebody(result.summary, result.awaiting))
+
+
+@app.command()
+def status(year: Year, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """How a year stands: counts, and the letters that need a person."""
+    settings = _settings()
+    with bootstrap.pipeline(settings, writes=False) as pipeline:
+        found = _run_of(pipeline, year)
+        if as_json:
+            _print_json(_status(pipeline, found))
+            return
+        result = run.Result(
+            run=found,
+            summary=story.summary(pipeline.ledger, found, pipeline.outbox.mode),
+            awaiting=run.approvals_wanted(pipeline, found),
+        )
+        _print_summary(settings, pipeline, result)
+
+
+@app.command()
+def show(
+    authority: Annotated[str, typer.Argument(help="The authority's code, such as E07000243.")],
+    year: YearOption = None,
+    as_json: AsJson = False,
+    config: Config = None,  # noqa: ARG001
+) -> None:
+    """The whole story of one letter: figures, files, messages, deliveries, events."""
+    settings = _settings()
+    with bootstrap.pipeline(settings, writes=False) as pipeline:
+        found = _run_of(pipeline, year)
+        letter = _letter_of(pipeline, found, authority)
+        told = story.story(pipeline.ledger, letter.id)
+        facts = {
+            "year": found.year,
+            "authority": letter.authority_code,
+            "name": letter.authority_name,
+            "kind": letter.kind,
+            "revision": letter.revision,
+            "fault": letter.fault,
+            "pdf": letter.pdf,
+            "sha256": letter.pdf_sha256,
+            "pages": letter.pages,
+            "file": pipeline.archive.location(letter.pdf) if letter.pdf else None,
+            "figures": letter.figures,
+            "recipients": letter.recipients,
+            **asdict(told),
+        }
+        if as_json:
+            _print_json(facts)
+        else:
+            _print_story(facts)
+
+
+@app.command()
+def resend(
+    authority: Annotated[str, typer.Argument(help="The authority's code, such as E07000243.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept on record.")],
+    year: YearOption = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", metavar="ADDRESS", help="Instead of all recipients; may be repeated."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
+    by: By = None,
+    as_json: AsJson = False,
+    config: Config = None,  # noqa: ARG001
+) -> None:
+    """Send one authority's archived letter again, as a new message linked to the first.
+
+    The PDF is the one on record, byte for byte; nothing is made anew.
+    """
+    settings = _settings()
+    if not reason.strip():
+        raise Refused("A re-send needs a reason that will still make sense next year; --reason.")
+    replaced = [_recipient(address) for address in to] if to else None
+    with bootstrap.pipeline(settings, writes=True) as pipeline:
+        found = _run_of(pipeline, year)
+        letter = _letter_of(pipeline, found, authority)
+        if letter.pdf is None:
+            why = letter.fault or "it has not been prepared"
+            raise Refused(f"There is no letter to {letter.authority_name} to send again: {why}")
+        going = [one["address"] for one in (replaced or letter.recipients)]
+        if not yes and sys.stdin.isatty():
+            err.print(f"The {found.year} letter to {letter.authority_name} ({letter.pdf})")
+            err.print(f"goes again to {', '.join(going)}, in {pipeline.outbox.mode} mode.")
+            if not typer.confirm("Send it?", err=True):
+                err.print("Nothing was sent.")
+                raise typer.Exit(1)
+        message = messages.resend(
+            pipeline.ledger,
+            letter.id,
+            pipeline.outbox.sender,
+            to=replaced,
+            reason=reason.strip(),
+            person=_person(by),
+            request_key=None,
+            now=datetime.now(UTC),
+        )
+        with _watching(quiet=as_json) as watch:
+            run.send(pipeline, found, progress=watch)
+        told = story.story(pipeline.ledger, letter.id)
+        sent = next(one for one in told.messages if one["id"] == message)
+        made = [one for one in told.deliveries if one["message_id"] == sent["message_id"]]
+        if as_json:
+            _print_json({"authority": letter.authority_code, "message": sent, "deliveries": made})
+        else:
+            for one in made:
+                out.print(f"{one['recipient']}: {one['state']}", markup=False)
+            out.print(f"Recorded as {sent['message_id']}.", markup=False)
+    settled = {State.ACCEPTED.value, State.DELIVERED.value}
+    raise typer.Exit(0 if all(one["state"] in settled for one in made) else 1)
+
+
+@app.command("import")
+def import_folder(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of CSV files.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Delete what the files do not hold any more.")
+    ] = False,
+    as_json: AsJson = False,
+    config: Config = None,  # noqa: ARG001
+) -> None:
+    """Load statistics from CSV files named after the tables: everything, or nothing.
+
+    Every row of every file is checked first, and all faults are reported at once.
+    """
+    settings = _settings()
+    tables = importer.read_folder(folder)
+    ledger = bootstrap.open_ledger(settings)
+    try:
+        migrate.ensure_current(ledger)
+        loaded = importer.load(ledger, tables, replace=replace)
+    finally:
+        ledger.close()
+    _print_loaded(loaded, as_json=as_json)
+
+
+@app.command()
+def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """Approve a year's letters exactly as they stand; any change afterwards voids it."""
+    settings = _settings()
+    with bootstrap.pipeline(settings, writes=True) as pipeline:
+        found = _run_of(pipeline, year)
+        person = _person(by)
+        digest = runs.approve(pipeline.ledger, found, person=person, now=datetime.now(UTC))
+        awaiting = run.approvals_wanted(pipeline, found)
+    if as_json:
+        _print_json({"year": year, "by": person, "digest": digest, "awaiting": awaiting})
+    else:
+        out.print(f"{person} has approved the letters of {year} as they stand ({digest[:12]}).")
+        if awaiting:
+            out.print(f"{awaiting} more must approve before anything is sent.")
+        else:
+            out.print(f"They can be sent: letters run {year}")
+
+
+@db_app.command("upgrade")
+def db_upgrade(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """Create the ledger's tables, or bring them up to this version of the program."""
+    ledger = bootstrap.open_ledger(_settings())
+    try:
+        before, after = migrate.upgrade(ledger)
+        if as_json:
+            _print_json({"database": str(ledger), "from": before, "to": after})
+        elif before == after:
+            out.print(f"{ledger} is at version {after} already.", markup=False)
+        else:
+            out.print(f"{ledger} is now at version {after}.", markup=False)
+    finally:
+        ledger.close()
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that is meant for a person ends as one sentence."""
+    _chosen.clear()
+    try:
+        code = app(standalone_mode=False)
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except typer.Abort:
+        err.print("Given up; nothing was changed.")
+        code = 1
+    except KeyboardInterrupt:
+        err.print("Interrupted. Everything done so far is kept; run it again to go on.")
+        code = 130
+    except LettersError as error:
+        err.print(f"letters: {error}", markup=False, style="bold red")
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
+            raise
+        show_usage = getattr(error, "show", None)
+        if show_usage is not None:
+            show_usage()
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _person(by: str | None) -> str:
+    if by and by.strip():
+        return by.strip()
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def _recipient(address: str) -> dict[str, Any]:
+    try:
+        ascii_address(address.strip())
+    except LetterFault as fault:
+        raise Refused(f"--to {address}: {fault}") from fault
+    return {
+        "address": address.strip(),
+        "name": "",
+        "roles": ["named for this message"],
+        "kind": "to",
+    }
+
+
+def _run_of(pipeline: run.Pipeline, year: int | None) -> Run:
+    if year is None:
+        known = runs.years(pipeline.ledger)
+        if len(known) != 1:
+            listed = ", ".join(map(str, known)) or "none"
+            raise Refused(f"Which year? Name it with --year (on record: {listed}).")
+        year = known[0]
+    found = runs.find_run(pipeline.ledger, year)
+    if found is None:
+        listed = ", ".join(map(str, runs.years(pipeline.ledger))) or "none"
+        raise Refused(f"No run of {year} is on record (there is: {listed}); letters run {year}")
+    return found
+
+
+def _letter_of(pipeline: run.Pipeline, found: Run, authority: str) -> Any:
+    letter = story.find_letter(pipeline.ledger, found, authority.strip())
+    if letter is not None:
+        return letter
+    names = story.near_names(pipeline.ledger, found)
+    wanted = authority.strip().casefold()
+    near = [code for code, name in names.items() if wanted in name.casefold()]
+    near += [
+        code
+        for code, name in names.items()
+        if name in difflib.get_close_matches(authority, names.values(), n=3)
+    ]
+    near += difflib.get_close_matches(authority.upper(), names, n=3)
+    hint = "; ".join(f"{code} {names[code]}" for code in dict.fromkeys(near[:5]))
+    raise Refused(
+        f"The {found.year} run has no letter for the code {authority}."
+        + (f" Did you mean {hint}?" if hint else "")
+    )
+
+
+def _needs_somebody(summary: Summary, awaiting: int) -> int:
+    return 1 if summary.needs_a_person or summary.unfinished or awaiting else 0
+
+
+def _status(pipeline: run.Pipeline, found: Run) -> dict[str, Any]:
+    mode = pipeline.outbox.mode
+    summary = story.summary(pipeline.ledger, found, mode)
+    return {
+        "year": found.year,
+        "mode": mode.value,
+        "counts": summary.deliveries,
+        "prepared": summary.letters,
+        "awaiting_approvals": run.approvals_wanted(pipeline, found),
+        "letters": [asdict(one) for one in story.statuses(pipeline.ledger, found, mode)],
+    }
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+_MODES = {
+    Mode.CAPTURE: "captured on this machine: a rehearsal, nothing has left it",
+    Mode.REDIRECT: "redirected to one inbox: a rehearsal, no authority has been written to",
+    Mode.LIVE: "sent to the authorities",
+}
+
+
+def _print_summary(settings: Settings, pipeline: run.Pipeline, result: run.Result) -> None:
+    found, summary, mode = result.run, result.summary, pipeline.outbox.mode
+    total = sum(summary.letters.values())
+    out.print(f"[bold]Annual letters {found.year}[/]: {_count(total, 'letter')}")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    for state, what in (
+        ("prepared", "prepared, proved and archived"),
+        ("fault", "cannot be made"),
+        ("unprepared", "still to be made"),
+    ):
+        if summary.letters[state]:
+            table.add_row(f"{summary.letters[state]:,}", what)
+    out.print(table)
+    made = sum(summary.deliveries.values())
+    out.print(f"{_count(made, 'delivery', 'deliveries')}, {_MODES[mode]}")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    for name, count in summary.deliveries.items():
+        if count:
+            table.add_row(f"{count:,}", name.replace("_", " "))
+    out.print(table)
+    if settings.archive.url:
+        out.print(f"Letters: {pipeline.archive.location(str(found.year))}", markup=False)
+    if mode is Mode.CAPTURE:
+        out.print(f"Mail:    {pipeline.outbox.maildir} (a Maildir)", markup=False)
+    if result.awaiting:
+        people = _count(result.awaiting, "person", "people")
+        out.print(
+            f"{people} must approve before anything is sent: letters approve {found.year}",
+            style="bold yellow",
+        )
+    if summary.needs_a_person or summary.letters["fault"]:
+        _print_trouble(story.statuses(pipeline.ledger, found, mode))
+    elif summary.unfinished:
+        out.print(f"Not finished; to go on: letters run {found.year}", style="bold yellow")
+    elif not result.awaiting and made:
+        out.print("Nothing needs a person.", style="green")
+
+
+def _print_trouble(statuses: Iterator[LetterStatus]) -> None:
+    out.print("Somebody has to look at these:", style="bold yellow")
+    shown = 0
+    for one in statuses:
+        if not one.needs_a_person:
+            continue
+        if shown == 20:
+            out.print("  ... and more; all of them: letters status YEAR --json")
+            return
+        what = one.fault or one.state.replace("_", " ")
+        out.print(f"  {one.authority} {one.name}: {what}", markup=False)
+        shown += 1
+
+
+def _print_story(facts: Mapping[str, Any]) -> None:
+    out.print(f"{facts['name']} ({facts['authority']}), letter of {facts['year']}", style="bold")
+    if facts["fault"]:
+        out.print(f"Fault: {facts['fault']}", markup=False, style="bold red")
+    if facts["pdf"]:
+        out.print(f"{facts['file']}", markup=False)
+        out.print(f"{facts['pages']} pages, SHA-256 {facts['sha256']}", markup=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("Figure", "Part", "Whole", "Rate", "Average"):
+        table.add_column(heading, justify="left" if heading == "Figure" else "right")
+    for measure, one in facts["figures"].items():
+        table.add_row(
+            measure,
+            str(one["part"]),
+            str(one["whole"]),
+            "-" if one["percent"] is None else f"{one['percent']}%",
+            "-" if one["average"] is None else f"{one['average']}%",
+        )
+    out.print(table)
+    for message in facts["messages"]:
+        again = f", again because: {message['reason']}" if message["resend_of"] else ""
+        by = f" by {message['requested_by']}" if message["requested_by"] else ""
+        out.print(f"Message {message['message_id']} ({message['mode']}){again}{by}", markup=False)
+        for one in facts["deliveries"]:
+            if one["message_id"] == message["message_id"]:
+                last = one["attempts"][-1]["reply"] if one["attempts"] else None
+                said = f"  {last}" if last else ""
+                out.print(f"  {one['recipient']}: {one['state']}{said}", markup=False)
+    out.print("Events", style="bold")
+    for event in facts["events"]:
+        rest = ", ".join(
+            f"{name} {value}"
+            for name, value in event.items()
+            if name not in {"at", "kind"} and value is not None
+        )
+        out.print(f"  {event['at']}  {event['kind'].replace('_', ' ')}  {rest}", markup=False)
+
+
+def _print_loaded(loaded: importer.Loaded, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(asdict(loaded))
+
+
+def _count(number: int, one: str, many: str | None = None) -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+class _Bars:
+    """Progress bars on a terminal."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("", visible=False)
+
+    def begin(self, stage: str, total: int) -> None:
+        self._task = self._bars.add_task(stage, total=total)
+
+    def advance(self) -> None:
+        self._bars.advance(self._task)
+
+    def end(self) -> None:
+        self._bars.stop_task(self._task)
+
+
+class _Lines:
+    """Plain lines where nobody watches a terminal: at the start, at each tenth and at the end."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._stage = ""
+        self._total = 0
+        self._done = 0
+
+    def begin(self, stage: str, total: int) -> None:
+        self._stage, self._total, self._done = stage, total, 0
+        self._say()
+
+    def advance(self) -> None:
+        self._done += 1
+        if self._done * 10 // max(self._total, 1) != (self._done - 1) * 10 // max(self._total, 1):
+            self._say()
+
+    def end(self) -> None:
+        pass
+
+    def _say(self) -> None:
+        if not self._quiet:
+            err.print(f"{self._stage} {self._done:,} of {self._total:,}", markup=False)
+
+
+@contextmanager
+def _watching(*, quiet: bool) -> Iterator[run.Progress]:
+    if quiet or not err.is_terminal:
+        yield _Lines(quiet=quiet)
+        return
+    with Progress(
+        TextColumn("{task.description:10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+    ) as bars:
+        yield _Bars(bars)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Dispatch: claim, write the body, commit the intent, write the dot, record the outcome.
+
+In that order, for every delivery. A crash before the intent is certainly unsent; one between intent
+and outcome leaves a doubt, which evidence or a person settles, never time.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipeline import capture, owner, wording
+from pipeline.archive import Archive, message_name
+from pipeline.capture import CaptureServer
+from pipeline.database import Database
+from pipeline.delivery import Mode, NotTried, Outcome, State, retry_after
+from pipeline.errors import Unavailable
+from pipeline.ledger import deliveries, messages
+from pipeline.ledger.deliveries import Claim
+from pipeline.ledger.messages import Sender
+from pipeline.ledger.runs import Run
+from pipeline.message import Recipient, compose_message, pdf_filename
+from pipeline.transport import Relay, Session, Transport
+
+LEASE = timedelta(minutes=20)
+"""Longer than one transaction can take: 600 s for the reply, and the body before it."""
+
+_CONNECTIONS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outbox:
+    """Where mail goes and whom it is from.
+
+    `relay` is None in capture mode: then `maildir` is where mail is kept.
+    """
+
+    sender: Sender
+    mailbox: str
+    reply_to: str | None
+    relay: Relay | None
+    maildir: Path
+
+    @property
+    def mode(self) -> Mode:
+        """Capture, redirect or live."""
+        return self.sender.mode
+
+
+def dispatch(
+    db: Database,
+    archive: Archive,
+    run: Run,
+    outbox: Outbox,
+    *,
+    settled: Callable[[], None] = lambda: None,
+) -> None:
+    """Send what is due of the run, until nothing more is due.
+
+    First takes back what dead workers held and settles what can be settled by looking at the
+    captured mail; then plans the messages and sends them over a few connections. `settled` is
+    called after each attempt. Raises Unavailable if the relay itself is in trouble: the deliveries
+    wait in the queue and none of their attempts counts.
+    """
+    deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
+    if outbox.mode is Mode.CAPTURE:
+        _settle_captured(db, run, outbox.maildir)
+    messages.plan(db, run.id, outbox.sender, now=_now())
+    if deliveries.next_due(db, run.id, outbox.mode) is None:
+        return
+    with _relay(outbox) as relay:
+        _Dispatch(
+            db=db, archive=archive, run=run, outbox=outbox, relay=relay, settled=settled
+        ).work()
+
+
+@contextmanager
+def _relay(outbox: Outbox) -> Iterator[Relay]:
+    if outbox.relay is not None:
+        yield outbox.relay
+        return
+    with CaptureServer(outbox.maildir) as server:
+        yield Relay(host="127.0.0.1", port=server.port, security="none")
+
+
+def _settle_captured(db: Database, run: Run, maildir: Path) -> None:
+    """Captured mail is its own evidence.
+
+    What lies in the Maildir was taken. What does not lie there is absent for certain only once the
+    process that tried is gone, because the server that keeps the mail lives in that process.
+    """
+    for doubt in deliveries.doubts(db, run.id, Mode.CAPTURE):
+        found = capture.find(maildir, doubt.message_id, doubt.recipient)
+        if found is not None:
+            target, evidence = State.ACCEPTED, f"captured as {found.name}"
+        elif owner.is_gone(doubt.owner):
+            target = State.QUEUED
+            evidence = "not among the captured mail, and the process that would keep it is gone"
+        else:
+            continue
+        deliveries.resolve(db, doubt, target, evidence=evidence, now=_now())
+
+
+class _Dispatch:
+    """A few threads that each keep one connection and take one delivery after another."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        archive: Archive,
+        run: Run,
+        outbox: Outbox,
+        relay: Relay,
+        settled: Callable[[], None],
+    ) -> None:
+        self._db = db
+        self._archive = archive
+        self._run = run
+        self._outbox = outbox
+        self._relay = relay
+        self._settled = settled
+        self._stop = threading.Event()
+        self._freezing = threading.Lock()
+        self._trouble: str | None = None
+
+    def work(self) -> None:
+        with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="dispatch") as threads:
+            working = [threads.submit(self._connection) for _ in range(_CONNECTIONS)]
+            try:
+                wait(working)
+            finally:
+                # After Ctrl-C each thread finishes the delivery it has in hand, and no more.
+                self._stop.set()
+        for one in working:
+            one.result()
+        if self._trouble is not None:
+            raise Unavailable(self._trouble)
+
+    def _connection(self) -> None:
+        me = owner.identity()
+        with Transport(self._relay) as transport:
+            try:
+                while not self._stop.is_set():
+                    claimed = deliveries.claim(
+                        self._db,
+                        self._run.id,
+                        self._outbox.mode,
+                        owner=me,
+                        lease=LEASE,
+                        now=_now(),
+                    )
+                    if claimed is None:
+                        return
+                    self._send(transport, claimed)
+                    self._settled()
+            except BaseException:
+                self._stop.set()
+                raise
+
+    def _send(self, transport: Transport, claimed: Claim) -> None:
+        envelope_sender, data = self._frozen(claimed.message_id)
+
+        def commit_intent(session: Session) -> bool:
+            return deliveries.intend(
+                self._db,
+                claimed,
+                relay=f"{session.host}:{session.port}",
+                local_port=session.local_port,
+                now=_now(),
+            )
+
+        outcome: Outcome = transport.send(envelope_sender, claimed.recipient, data, commit_intent)
+        now = _now()
+        retry_at = now + retry_after(claimed.attempt)
+        if isinstance(outcome, NotTried) and outcome.trouble:
+            retry_at = now  # not the letter's fault: it keeps its place
+            self._trouble = outcome.reason
+            self._stop.set()
+        deliveries.settle(self._db, claimed, outcome, retry_at=retry_at, now=now)
+
+    def _frozen(self, message_id: int) -> tuple[str, bytes]:
+        """The bytes of a message, frozen now if this is the first attempt to send it."""
+        with self._freezing:
+            message = messages.read(self._db, message_id)
+            if message.eml is None or message.eml_sha256 is None:
+                now = _now()
+                data = self._written(message, now)
+                sha256 = hashlib.sha256(data).hexdigest()
+                name = message_name(
+                    message.year, message.authority_code, message.authority_name, sha256
+                )
+                self._archive.put(name, data)
+                if messages.freeze(self._db, message, dated=now, eml=name, eml_sha256=sha256):
+                    return message.envelope_sender, data
+                message = messages.read(self._db, message_id)
+        assert message.eml is not None  # noqa: S101 - frozen by whoever came first
+        assert message.eml_sha256 is not None  # noqa: S101
+        return message.envelope_sender, self._archive.get(message.eml, message.eml_sha256)
+
+    def _written(self, message: messages.Message, date: datetime) -> bytes:
+        outbox = self._outbox
+        words = wording.render(wording.WordingTemplates(**message.wording), message.fields)
+        recipients = [
+            Recipient(
+                address=one["address"],
+                name=one["name"],
+                role=", ".join(one["roles"]),
+                kind=one["kind"],
+            )
+            for one in message.recipients
+        ]
+        extra: dict[str, str] = {}
+        if message.mode is Mode.REDIRECT:
+            meant = ", ".join(one.address for one in recipients)
+            extra = {"X-Redirected-From": meant}
+            words = replace(words, subject=f"[redirected from {meant}] {words.subject}")
+            recipients = [
+                Recipient(address=outbox.sender.redirect_to, name="", role="redirect", kind="to")
+            ]
+        return compose_message(
+            wording=words,
+            sender=outbox.mailbox,
+            reply_to=outbox.reply_to,
+            recipients=recipients,
+            pdf=self._archive.get(message.pdf, message.pdf_sha256),
+            pdf_filename=pdf_filename(message.year, message.authority_name),
+            message_id=message.message_id,
+            date=date,
+            extra_headers=extra,
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,85 @@
+"""Prepare one letter: stamp the template, convert, finish, prove, archive.
+
+Pure in the sense that matters: the same frozen letter, template and LibreOffice give the same bytes
+under the same name, so doing it twice, or on another machine, is harmless.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pipeline.archive import Archive, letter_name
+from pipeline.convert import Converter, finish
+from pipeline.errors import LetterFault
+from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
+from pipeline.letter import MEASURES
+from pipeline.proof import Expectation, Names, prove
+from pipeline.template import CompiledTemplate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What all letters of a run have in common; small enough to send to every worker.
+
+    `names` are the authorities that letters could be confused with; `dated` goes into the PDFs.
+    """
+
+    template: str
+    template_sha256: str
+    names: Sequence[str]
+    dated: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preparer:
+    """One lane: a compiled template, a LibreOffice, an archive."""
+
+    template: CompiledTemplate
+    converter: Converter
+    archive: Archive
+    names: Names
+    dated: datetime
+
+    def prepare(self, letter: FrozenLetter) -> Prepared | Faulted:
+        """Make one letter's file, or say why it cannot be made or trusted."""
+        try:
+            docx = self.template.stamp(letter.fields)
+            docx_sha256 = hashlib.sha256(docx).hexdigest()
+            pdf = finish(self.converter.convert(docx), created=self.dated, seed=docx_sha256)
+            proof = prove(pdf, self._expected(letter.fields), self.names)
+        except LetterFault as fault:
+            return Faulted(letter_id=letter.id, reason=str(fault))
+        sha256 = hashlib.sha256(pdf).hexdigest()
+        name = letter_name(letter.year, letter.authority_code, letter.authority_name, sha256)
+        self.archive.put(name, pdf)
+        return Prepared(
+            letter_id=letter.id,
+            pdf=name,
+            pdf_sha256=sha256,
+            docx_sha256=docx_sha256,
+            pages=proof.pages,
+        )
+
+    def _expected(self, fields: Mapping[str, Any]) -> Expectation:
+        texts = [fields["period_end_short"]]
+        for measure in MEASURES:
+            panel = fields[measure]
+            texts += [text for text in (panel["percent"], panel["average"]) if text]
+            texts.append(f"{panel['whole']} {panel['whole_label']}")
+        return Expectation(
+            authority=fields["authority"],
+            title=self.template.title(fields),
+            texts=texts,
+            own_names=[
+                *fields["address_lines"],
+                fields["salutation"],
+                fields["succession"],
+                *fields["remarks"],
+                fields["signatory"],
+                *fields["signatory_posts"],
+                *(str(fact) for fact in fields["facts"].values()),
+            ],
+            panel_headings=self.template.panel_headings,
+        )

@@ -1,0 +1,203 @@
+"""The sentence: pull, compose, prepare, await approval, dispatch, record.
+
+Calling `annual_run` again after any crash goes on where it stopped; that is the only recovery
+procedure there is.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline import source, wording
+from pipeline.archive import Archive
+from pipeline.database import Database
+from pipeline.dispatch import Outbox, dispatch
+from pipeline.errors import Misconfigured
+from pipeline.ledger import letters, runs, story
+from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
+from pipeline.ledger.runs import Run
+from pipeline.ledger.story import Summary
+from pipeline.letter import MERGE_FIELDS, Edition, Letter, compose
+from pipeline.prepare import Job
+from pipeline.template import compile_template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Everything a run leans on, wired by `pipeline.bootstrap`."""
+
+    ledger: Database
+    statistics: Database
+    archive: Archive
+    template: Path
+    wording: Path
+    outbox: Outbox
+    people: int
+
+
+class Engine(Protocol):
+    """What turns the crank: prepares letters, on this machine or on others."""
+
+    def each(self, job: Job, letters: Iterable[FrozenLetter]) -> Iterator[Prepared | Faulted]:
+        """The result for each letter, in any order; may be given up half way."""
+        ...
+
+
+class Progress(Protocol):
+    """Told how the work goes on, so that somebody can watch."""
+
+    def begin(self, stage: str, total: int) -> None:
+        """A stage of known size begins."""
+        ...
+
+    def advance(self) -> None:
+        """One more is done."""
+        ...
+
+    def end(self) -> None:
+        """The stage is over."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run stands after `annual_run`; `awaiting` is how many approvals are still needed."""
+
+    run: Run
+    summary: Summary
+    awaiting: int
+
+
+def annual_run(
+    pipeline: Pipeline, engine: Engine, year: int, *, person: str, progress: Progress
+) -> Result:
+    """Take a year from its statistics to recorded deliveries, from wherever it stands."""
+    run = runs.find_run(pipeline.ledger, year) or open_run(
+        pipeline, year, person=person, progress=progress
+    )
+    prepare(pipeline, engine, run, progress=progress)
+    awaiting = approvals_wanted(pipeline, run)
+    if not awaiting:
+        send(pipeline, run, progress=progress)
+    return Result(run=run, summary=_summary(pipeline, run), awaiting=awaiting)
+
+
+def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) -> Run:
+    """Pull a year, compose its letters and freeze them, with the template, in one transaction.
+
+    Whatever would make every letter wrong (no such edition, a template or a wording with a fault,
+    a fact that the edition lacks) is raised before anything is written.
+    """
+    data = _read_template(pipeline.template)
+    compiled = compile_template(data, fields=MERGE_FIELDS)
+    words = wording.read_wording(pipeline.wording)
+    used = wording.check(words, MERGE_FIELDS) | compiled.used
+    with source.pull(pipeline.statistics, year) as pulled:
+        _refuse_missing_facts(used, pulled.edition)
+        pipeline.archive.put(template_name(compiled.sha256), data)
+
+        def composed() -> Iterator[Letter]:
+            for record in pulled.records:
+                yield compose(record, pulled.edition, pulled.averages)
+                progress.advance()
+
+        progress.begin("Composing", pulled.count)
+        try:
+            runs.open_run(
+                pipeline.ledger,
+                year=year,
+                edition={**_plain(asdict(pulled.edition)), "averages": pulled.averages},
+                letters=composed(),
+                template_sha256=compiled.sha256,
+                wording=asdict(words),
+                person=person,
+                now=datetime.now(UTC),
+            )
+        finally:
+            progress.end()
+    run = runs.find_run(pipeline.ledger, year)
+    assert run is not None  # noqa: S101 - this process or another has just opened it
+    return run
+
+
+def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress) -> None:
+    """Make, prove and archive every letter that has no file yet."""
+    total = letters.count_unprepared(pipeline.ledger, run.id)
+    if not total:
+        return
+    job = Job(
+        template=template_name(run.template_sha256),
+        template_sha256=run.template_sha256,
+        names=letters.names(pipeline.ledger, run.id),
+        dated=run.opened_at,
+    )
+    progress.begin("Preparing", total)
+    try:
+        for result in engine.each(job, letters.unprepared(pipeline.ledger, run.id)):
+            letters.record(pipeline.ledger, run.id, result, now=datetime.now(UTC))
+            progress.advance()
+    finally:
+        progress.end()
+
+
+def approvals_wanted(pipeline: Pipeline, run: Run) -> int:
+    """How many more people have to approve the run as it stands before it may be sent."""
+    if not pipeline.people:
+        return 0
+    return max(0, pipeline.people - len(runs.approvers(pipeline.ledger, run)))
+
+
+def send(pipeline: Pipeline, run: Run, *, progress: Progress) -> None:
+    """Send what is due, and record what came of it."""
+    total = story.to_send(pipeline.ledger, run, pipeline.outbox.mode)
+    if not total:
+        return
+    progress.begin("Sending", total)
+    try:
+        dispatch(pipeline.ledger, pipeline.archive, run, pipeline.outbox, settled=progress.advance)
+    finally:
+        progress.end()
+
+
+def template_name(sha256: str) -> str:
+    """Where a run's own template lies within the archive."""
+    return f"templates/letter.{sha256[:12]}.docx"
+
+
+def _summary(pipeline: Pipeline, run: Run) -> Summary:
+    return story.summary(pipeline.ledger, run, pipeline.outbox.mode)
+
+
+def _read_template(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            f"The template {path} cannot be read ({error.strerror}); correct template.path."
+        ) from error
+
+
+def _refuse_missing_facts(used: Iterable[str], edition: Edition) -> None:
+    missing = sorted(
+        name for name in used if name.startswith("facts.") and name[6:] not in edition.facts
+    )
+    if missing:
+        raise Misconfigured(
+            f"The template uses {', '.join(missing)}, which edition {edition.year} does not have; "
+            "add it to the edition's facts, or take the field out of the template."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Dates as ISO text, so that an edition can be frozen as JSON."""
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case dict():
+            return {name: _plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return value

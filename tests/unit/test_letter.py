@@ -1,0 +1,309 @@
+"""Composing: who is written to, and every word that varies."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import pytest
+
+from pipeline.figures import Counts
+from pipeline.letter import (
+    MERGE_FIELDS,
+    Authority,
+    Edition,
+    Letter,
+    Officer,
+    Record,
+    addressee,
+    compose,
+    hidden_character,
+    long_date,
+)
+
+EDITION = Edition(
+    year=2020,
+    letter_date=date(2020, 7, 22),
+    published_on=date(2020, 7, 29),
+    period_start=date(2019, 4, 1),
+    period_end=date(2020, 3, 31),
+    signatory="Michael King",
+    signatory_posts=["Local Government and Social Care Ombudsman"],
+    facts={"delegates": 178, "people": 1400, "venue": "Leeds"},
+    prepare_on=date(2020, 7, 15),
+    dispatch_at=datetime(2020, 7, 22, 8, tzinfo=UTC),
+)
+AVERAGES = {"district": {"upheld": 45, "compliance": 99, "remedy": 20}}
+CHIEF = Officer(
+    role="chief_executive",
+    honorific="Ms",
+    given_name="Alex",
+    family_name="Jones",
+    post="Chief Executive",
+    email="chief@anytown.example",
+)
+LINK = Officer(role="link_officer", given_name="Sam", family_name="Hill", email="s@anytown.example")
+
+
+def record(
+    *officers: Officer,
+    kind: str = "district",
+    noun: str = "Council",
+    counts: Counts | None = None,
+    remarks: Sequence[str] = (),
+    name: str = "Anytown Borough Council",
+) -> Record:
+    authority = Authority(code="E07999999", name=name, kind=kind, noun=noun)
+    return Record(
+        authority=authority,
+        addressee=authority,
+        officers=officers,
+        counts=counts or Counts(upheld=1, complied=1),
+        remarks=remarks,
+    )
+
+
+def composed(*officers: Officer, **rest: object) -> Letter:
+    return compose(record(*officers, **rest), EDITION, AVERAGES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("officer", "lines", "salutation"),
+    [
+        ({}, ["Ms Alex Jones", "Chief Executive"], "Ms Jones"),
+        ({"honorific": ""}, ["Alex Jones", "Chief Executive"], "Alex Jones"),
+        ({"given_name": ""}, ["Ms Jones", "Chief Executive"], "Ms Jones"),
+        ({"honorific": "Dame"}, ["Dame Alex Jones", "Chief Executive"], "Dame Alex"),
+        ({"family_name": "Null"}, ["Ms Alex Null", "Chief Executive"], "Ms Null"),
+        (
+            {"post": "Chief Executive and Town Clerk"},
+            ["Ms Alex Jones", "Chief Executive and Town Clerk"],
+            "Ms Jones",
+        ),
+        (
+            {"honorific": "", "given_name": "", "family_name": ""},
+            ["Chief Executive"],
+            "Chief Executive",
+        ),
+        (
+            {"honorific": "", "given_name": "", "family_name": "", "post": ""},
+            ["Chief Executive"],
+            "Chief Executive",
+        ),
+        (
+            {"post": "Interim Chief Executive"},
+            ["Ms Alex Jones", "Interim Chief Executive"],
+            "Ms Jones",
+        ),
+    ],
+)
+def test_addressee(officer: dict[str, str], lines: list[str], salutation: str) -> None:
+    letter = composed(replace(CHIEF, **officer))
+    assert letter.fault is None
+    assert letter.fields["address_lines"] == [*lines, "Anytown Borough Council"]
+    assert letter.fields["salutation"] == salutation
+
+
+def test_joint_chief_executives_are_both_named_greeted_and_written_to() -> None:
+    other = replace(
+        CHIEF, honorific="Mr", given_name="Ravi", family_name="Shah", email="r@anytown.example"
+    )
+    letter = composed(CHIEF, other)
+    assert letter.fields["salutation"] == "Ms Jones and Mr Shah"
+    assert letter.fields["address_lines"][:4] == [
+        "Ms Alex Jones",
+        "Chief Executive",
+        "Mr Ravi Shah",
+        "Chief Executive",
+    ]
+    assert [(one["address"], one["kind"]) for one in letter.recipients] == [
+        ("chief@anytown.example", "to"),
+        ("r@anytown.example", "to"),
+    ]
+
+
+def test_an_address_in_two_roles_gets_one_copy() -> None:
+    letter = composed(CHIEF, replace(LINK, email="CHIEF@anytown.example"))
+    assert letter.recipients == [
+        {
+            "address": "chief@anytown.example",
+            "name": "Ms Alex Jones",
+            "roles": ["chief_executive", "link_officer"],
+            "kind": "to",
+        }
+    ]
+
+
+def test_only_the_roles_of_the_edition_are_copied() -> None:
+    leader = replace(LINK, role="leader", email="leader@anytown.example")
+    letter = composed(CHIEF, LINK, leader)
+    assert [one["address"] for one in letter.recipients] == [
+        "chief@anytown.example",
+        "s@anytown.example",
+    ]
+    everyone = compose(
+        record(CHIEF, LINK, leader), replace(EDITION, copied_roles=["leader"]), AVERAGES
+    )
+    assert [one["address"] for one in everyone.recipients] == [
+        "chief@anytown.example",
+        "leader@anytown.example",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("officers", "reason"),
+    [
+        ([], "has no chief executive"),
+        ([LINK], "has no chief executive"),
+        ([replace(CHIEF, email="")], "There is no address for the chief executive of Anytown"),
+        ([CHIEF, replace(CHIEF, family_name="Two", email="")], "There is no address"),
+        ([replace(CHIEF, email="a@b.example, c@d.example")], "not one that mail can be sent to"),
+        ([replace(CHIEF, email="a@b.example\nBcc: x@y.example")], "\\nBcc"),
+        ([replace(CHIEF, email="Jo <jo@b.example>")], "not one that mail can be sent to"),
+        ([replace(CHIEF, email="nobody")], "not one that mail can be sent to"),
+        ([replace(CHIEF, family_name="Jo\u202enes")], "RIGHT-TO-LEFT OVERRIDE"),
+    ],
+)
+def test_what_is_wrong_with_one_letter_is_its_fault(officers: list[Officer], reason: str) -> None:
+    letter = composed(*officers)
+    assert letter.fault is not None
+    assert reason in letter.fault
+
+
+def test_figures_and_panels() -> None:
+    letter = composed(
+        CHIEF, counts=Counts(upheld=5, not_upheld=4, remedied_early=1, complied=2, not_complied=1)
+    )
+    assert letter.figures == {
+        "upheld": {"part": 5, "whole": 9, "percent": 56, "average": 45},
+        "compliance": {"part": 2, "whole": 3, "percent": 67, "average": 99},
+        "remedy": {"part": 1, "whole": 5, "percent": 20, "average": 20},
+    }
+    assert letter.fields["upheld"] == {
+        "rated": True,
+        "percent": "56%",
+        "percent_number": 56,
+        "compared": True,
+        "average": "45%",
+        "part": "5",
+        "part_label": "upheld decisions",
+        "whole": "9",
+        "whole_label": "detailed investigations",
+    }
+    assert letter.fields["remedy"]["part_label"] == "satisfactory remedy decision"
+    assert letter.fields["compliance"]["whole_label"] == "compliance outcomes"
+
+
+def test_nothing_to_divide_by_is_neither_rated_nor_compared() -> None:
+    letter = composed(CHIEF, counts=Counts())
+    for measure in ("upheld", "compliance", "remedy"):
+        assert letter.figures[measure] == {"part": 0, "whole": 0, "percent": None, "average": None}
+        panel = letter.fields[measure]
+        assert (panel["rated"], panel["compared"], panel["percent"], panel["average"]) == (
+            False,
+            False,
+            "",
+            "",
+        )
+    assert letter.fields["upheld"]["part_label"] == "upheld decisions"
+    assert letter.fields["upheld"]["whole_label"] == "detailed investigations"
+
+
+def test_0_of_1_has_a_denominator() -> None:
+    letter = composed(CHIEF, counts=Counts(not_upheld=1))
+    assert letter.fields["upheld"]["percent"] == "0%"
+    assert letter.fields["upheld"]["compared"] is True
+
+
+def test_kinds_without_peers_are_not_compared() -> None:
+    letter = composed(CHIEF, kind="national_park", noun="Authority")
+    assert letter.figures["upheld"]["percent"] == 100
+    assert letter.figures["upheld"]["average"] is None
+    assert letter.fields["upheld"]["compared"] is False
+    assert letter.fields["noun"] == "Authority"
+
+
+def test_large_counts_have_thousands_separators() -> None:
+    letter = composed(CHIEF, counts=Counts(upheld=1200, not_upheld=34))
+    assert letter.fields["upheld"]["whole"] == "1,234"
+    assert letter.fields["facts"] == {"delegates": "178", "people": "1,400", "venue": "Leeds"}
+
+
+def test_an_abolished_authority_is_written_to_through_its_successor() -> None:
+    old = Authority(
+        code="E07000005",
+        name="Chiltern District Council",
+        kind="district",
+        active_to=date(2020, 3, 31),
+        successor_code="E06000060",
+    )
+    new = Authority(
+        code="E06000060",
+        name="Buckinghamshire Council",
+        kind="unitary",
+        active_from=date(2020, 4, 1),
+    )
+    assert addressee(old, {new.code: new}, EDITION.letter_date) is new
+    letter = compose(
+        Record(authority=old, addressee=new, officers=[CHIEF], counts=Counts(upheld=1)),
+        EDITION,
+        AVERAGES,
+    )
+    assert letter.fields["authority"] == "Chiltern District Council"
+    assert letter.fields["address_lines"][-1] == "Buckinghamshire Council"
+    assert letter.fields["succession"] == (
+        "This letter is about Chiltern District Council. "
+        "Buckinghamshire Council took over its responsibilities on 1 April 2020."
+    )
+
+
+def test_a_broken_line_of_successors_leads_nowhere() -> None:
+    one = Authority(
+        code="A", name="A", kind="other", active_to=date(2019, 1, 1), successor_code="B"
+    )
+    two = replace(one, code="B", name="B", successor_code="A")
+    register = {"A": one, "B": two}
+    assert addressee(one, register, EDITION.letter_date) is one
+    assert addressee(replace(one, successor_code="C"), register, EDITION.letter_date).code == "A"
+    assert addressee(replace(one, successor_code=None), register, EDITION.letter_date).code == "A"
+
+
+def test_names_are_kept_as_written() -> None:
+    for name in (
+        "Hammersmith & Fulham",
+        "King's Lynn and West Norfolk",
+        "Council of the Isles of Scilly",
+        "Cyngor Gwynedd ŵ ŷ",
+        "<b>{{ authority }}</b>",
+    ):
+        assert composed(CHIEF, name=name).fields["authority"] == name
+
+
+def test_the_fields_are_the_ones_that_templates_may_use() -> None:
+    letter = composed(CHIEF)
+    names = set()
+    for name, value in letter.fields.items():
+        if name == "facts":
+            names.add("facts.*")
+        elif isinstance(value, dict):
+            names |= {f"{name}.{inner}" for inner in value}
+        else:
+            names.add(name)
+    assert names == set(MERGE_FIELDS)
+
+
+def test_dates_are_written_in_english_everywhere() -> None:
+    assert long_date(date(2020, 7, 22)) == "22 July 2020"
+    assert long_date(date(2021, 3, 1)) == "1 March 2021"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a\u200bb", "ZERO WIDTH SPACE (U+200B)"),
+        ("a\x00b", "control character (U+0000)"),
+        ("a\nb", "control character (U+000A)"),
+        ("Si\u0302an, O’Neill-Smythe & Co", None),
+    ],
+)
+def test_hidden_characters_are_named(text: str, name: str | None) -> None:
+    assert hidden_character(text) == name
