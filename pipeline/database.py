@@ -81,6 +81,8 @@ class Database:
                 yield connection
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+            if reason.startswith("no such"):
+                raise  # a table or column, not the database: for whoever asked for it to explain
             raise Unavailable(
                 f"The database {self} cannot be used: {reason}. "
                 "Check that it exists, can be written to, and is not held by another program."

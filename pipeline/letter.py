@@ -236,6 +236,12 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
     )
 
 
+def fields_of(edition: Edition) -> frozenset[str]:
+    """The merge fields that a template for this edition may use: its own facts by name."""
+    facts = (f"facts.{name}" for name in edition.facts)
+    return frozenset(MERGE_FIELDS) - {"facts.*"} | frozenset(facts)
+
+
 def addressee(authority: Authority, register: Mapping[str, Authority], day: date) -> Authority:
     """Who answers for `authority` on `day`: itself, or the last in its line of successors.
 

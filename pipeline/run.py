@@ -19,7 +19,7 @@ from pipeline.ledger import letters, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.runs import Run
 from pipeline.ledger.story import Summary
-from pipeline.letter import MERGE_FIELDS, Edition, Letter, compose
+from pipeline.letter import Letter, compose, fields_of
 from pipeline.prepare import Job
 from pipeline.template import compile_template
 
@@ -91,11 +91,11 @@ def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) 
     a fact that the edition lacks) is raised before anything is written.
     """
     data = _read_template(pipeline.template)
-    compiled = compile_template(data, fields=MERGE_FIELDS)
     words = wording.read_wording(pipeline.wording)
-    used = wording.check(words, MERGE_FIELDS) | compiled.used
     with source.pull(pipeline.statistics, year) as pulled:
-        _refuse_missing_facts(used, pulled.edition)
+        fields = fields_of(pulled.edition)
+        compiled = compile_template(data, fields=fields)
+        wording.check(words, fields)
         pipeline.archive.put(template_name(compiled.sha256), data)
 
         def composed() -> Iterator[Letter]:
@@ -177,17 +177,6 @@ def _read_template(path: Path) -> bytes:
         raise Misconfigured(
             f"The template {path} cannot be read ({error.strerror}); correct template.path."
         ) from error
-
-
-def _refuse_missing_facts(used: Iterable[str], edition: Edition) -> None:
-    missing = sorted(
-        name for name in used if name.startswith("facts.") and name[6:] not in edition.facts
-    )
-    if missing:
-        raise Misconfigured(
-            f"The template uses {', '.join(missing)}, which edition {edition.year} does not have; "
-            "add it to the edition's facts, or take the field out of the template."
-        )
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ done by the database, once per authority and once per kind, over the edition's p
 import json
 import zoneinfo
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -64,10 +64,11 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
         with db.read() as connection:
             edition = _edition(connection, year)
             register = _register(connection)
+            records = _records(connection, edition, register)
             yield Pull(
                 edition=edition,
                 averages=_averages(connection, edition),
-                records=_records(connection, edition, register),
+                records=records,
                 count=connection.scalar(
                     sa.select(sa.func.count())
                     .select_from(schema.authorities)
@@ -75,6 +76,7 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
                 )
                 or 0,
             )
+            records.close()  # whoever stops half way leaves no cursor open
     except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise Misconfigured(
@@ -267,7 +269,7 @@ def _averages(connection: sa.Connection, edition: Edition) -> Averages:
 
 def _records(
     connection: sa.Connection, edition: Edition, register: dict[str, Authority]
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     a, tally, r = schema.authorities, _tally(edition), schema.remarks
     remarks: dict[str, list[str]] = defaultdict(list)
     for row in connection.execute(
@@ -277,22 +279,23 @@ def _records(
     ):
         remarks[row.authority_code].append(row.text)
     officers = _officers(connection, edition.letter_date)
-    rows = connection.execution_options(yield_per=1000).execute(
+    chosen = (
         sa.select(a.c.code, *(tally.c[name] for name in _COUNTED))
         .outerjoin(tally, tally.c.authority_code == a.c.code)
         .where(_active_in(edition))
         .order_by(a.c.code)
     )
-    for row in rows:
-        authority = register[row.code]
-        to = addressee(authority, register, edition.letter_date)
-        yield Record(
-            authority=authority,
-            addressee=to,
-            officers=officers.get(to.code, ()),
-            counts=_counts(row),
-            remarks=remarks.get(authority.code, ()),
-        )
+    with connection.execute(chosen, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            authority = register[row.code]
+            to = addressee(authority, register, edition.letter_date)
+            yield Record(
+                authority=authority,
+                addressee=to,
+                officers=officers.get(to.code, ()),
+                counts=_counts(row),
+                remarks=remarks.get(authority.code, ()),
+            )
 
 
 def _officers(connection: sa.Connection, day: date) -> dict[str, list[Officer]]:
