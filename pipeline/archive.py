@@ -90,18 +90,20 @@ class Archive:
 
     def _put_near(self, path: Path, data: bytes) -> None:
         try:
-            if path.exists():
-                self._leave_alone(str(path), path.read_bytes(), data)
-                return
-            _make_directory(path.parent)
-            _write(path, data)
-        except FileExistsError:  # put by another process in the meantime
-            self._leave_alone(str(path), path.read_bytes(), data)
+            there = path.read_bytes() if path.exists() else None
+            if there is None:
+                _make_directory(path.parent)
+                try:
+                    _write(path, data)
+                except FileExistsError:  # put by another process in the meantime
+                    there = path.read_bytes()
         except OSError as fault:
             raise Unavailable(
                 f"The archive cannot keep {path}: {fault.strerror or fault}. Make room there, or"
                 " make the folder writable; nothing of the file is left behind."
             ) from fault
+        if there is not None:
+            self._leave_alone(str(path), there, data)
 
     def _put_far(self, name: str, data: bytes) -> None:
         # Object stores show an object when all of it is there, so there is no name to change.

@@ -186,7 +186,7 @@ def prove(pdf: bytes, expected: Expectation, names: Names) -> Proof:
         raise LetterFault(
             f"The PDF has {len(pages)} page(s), and a whole letter at least {LEAST_PAGES}."
         )
-    _prove_structure(pdf)
+    _prove_structure(pdf, pages)
     _prove_characters(pages)
     text = Folded("\n".join(pages))
     starts = _page_starts(pages)
@@ -301,7 +301,7 @@ def _short(text: str) -> str:
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
-def _prove_structure(pdf: bytes) -> None:
+def _prove_structure(pdf: bytes, pages: Sequence[str]) -> None:
     try:
         with pikepdf.open(io.BytesIO(pdf)) as document:
             root = document.Root
@@ -317,9 +317,9 @@ def _prove_structure(pdf: bytes) -> None:
             if not _flag(root, "/ViewerPreferences", "/DisplayDocTitle"):
                 raise LetterFault("The PDF does not ask for its title to be shown.")
             seen: set[tuple[int, int]] = set()
-            for number, page in enumerate(document.pages, start=1):
+            for page in document.pages:
                 for font in _fonts(page.obj.get("/Resources"), seen):
-                    _prove_font(font, number)
+                    _prove_font(font, document, pages)
     except (pikepdf.PdfError, ValueError, TypeError, AttributeError, struct.error) as fault:
         raise LetterFault(f"The PDF's structure cannot be read: {fault}.") from fault
 
@@ -345,12 +345,24 @@ def _fonts(
             yield from _fonts(form.get("/Resources"), seen)
 
 
-def _prove_font(font: pikepdf.Object, number: int) -> None:
+def _where_used(document: pikepdf.Pdf, font: pikepdf.Object) -> str:
+    # LibreOffice gives all pages the same resources, so only what is drawn tells.
+    for number, page in enumerate(document.pages, start=1):
+        own = page.obj.get("/Resources", pikepdf.Dictionary()).get("/Font", pikepdf.Dictionary())
+        for drawn in pikepdf.parse_content_stream(page, "Tf"):
+            if own.get(str(drawn.operands[0]), pikepdf.Dictionary()).objgen == font.objgen:
+                return f"Page {number}"
+    return "The PDF"
+
+
+def _prove_font(font: pikepdf.Object, document: pikepdf.Pdf, pages: Sequence[str]) -> None:
     name = str(font.get("/BaseFont", "without a name")).lstrip("/")
     inner = font["/DescendantFonts"][0] if "/DescendantFonts" in font else font
     descriptor = inner.get("/FontDescriptor", pikepdf.Dictionary())
     if not any(f"/FontFile{kind}" in descriptor for kind in ("", "2", "3")):
-        raise LetterFault(f"Page {number} uses the font {name}, which is not embedded.")
+        raise LetterFault(
+            f"{_where_used(document, font)} uses the font {name}, which is not embedded."
+        )
     # Only simple TrueType fonts, which is what LibreOffice makes of TrueType ones, can be looked
     # into here: their codes are the numbers of their glyphs.
     if inner is font and "/FontFile2" in descriptor and "/ToUnicode" in font:
@@ -361,9 +373,17 @@ def _prove_font(font: pikepdf.Object, number: int) -> None:
                 f"“{means[code]}” (U+{ord(means[code][0]):04X})" if code in means else f"#{code}"
                 for code in lacking
             )
+            where = next(
+                (
+                    f"Page {number}"
+                    for number, page in enumerate(pages, start=1)
+                    if any(means.get(code, "\0") in page for code in lacking)
+                ),
+                "The PDF",
+            )
             raise LetterFault(
-                f"Page {number} has {shown}, which no installed font can draw, so that a box or"
-                " nothing is printed. Mend the field, or install a font that has it."
+                f"{where} has {shown}, which no installed font can draw, so that a box or nothing"
+                " is printed. Mend the field, or install a font that has it."
             )
 
 
