@@ -53,15 +53,24 @@ _CONTROL_NAMES = {
     "\x7f": "DELETE",
     "\x85": "NEXT LINE",
 }
-_INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_INVISIBLE = {
+    "Cc": "CONTROL CHARACTER",
+    "Cf": "FORMAT CHARACTER",
+    "Cn": "UNASSIGNED CHARACTER",
+    "Co": "PRIVATE USE CHARACTER",
+    "Cs": "SURROGATE",
+    "Zl": "LINE SEPARATOR",
+    "Zp": "PARAGRAPH SEPARATOR",
+}
+"""Categories of Unicode that do not show, with what to call a character that has no name."""
 
 
 def _clean(value: str) -> str:
     """The text as it is to be stored: composed (NFC), and with nothing in it that does not show."""
     if not value.isprintable():
         for place, character in enumerate(value, start=1):
-            if unicodedata.category(character) in _INVISIBLE:
-                name = unicodedata.name(character, "") or _CONTROL_NAMES.get(character, "CONTROL")
+            if (unnamed := _INVISIBLE.get(unicodedata.category(character))) is not None:
+                name = unicodedata.name(character, _CONTROL_NAMES.get(character, unnamed))
                 advice = (
                     "a cell holds one line; give each paragraph a row of its own"
                     if character in "\r\n\v\f\x85\u2028\u2029"
