@@ -8,7 +8,7 @@ import json
 import zoneinfo
 from collections import defaultdict
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -64,19 +64,15 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
         with db.read() as connection:
             edition = _edition(connection, year)
             register = _register(connection)
-            records = _records(connection, edition, register)
-            yield Pull(
-                edition=edition,
-                averages=_averages(connection, edition),
-                records=records,
-                count=connection.scalar(
-                    sa.select(sa.func.count())
-                    .select_from(schema.authorities)
-                    .where(_active_in(edition))
-                )
-                or 0,
+            averages = _averages(connection, edition)
+            count = connection.scalar(
+                sa.select(sa.func.count())
+                .select_from(schema.authorities)
+                .where(_active_in(edition))
             )
-            records.close()  # whoever stops half way leaves no cursor open
+            # closed by whoever stops half way, so that no cursor is left open
+            with closing(_records(connection, edition, register)) as records:
+                yield Pull(edition=edition, averages=averages, records=records, count=count or 0)
     except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
         reason = str(error.orig).strip().splitlines()[0]
         raise Misconfigured(
