@@ -71,8 +71,9 @@ attempt() {
     lines=$(wc -l <"$log")
     began=$(date +%s)
     outcome=0
+    # In a shell of its own, so that an interruption is told here and not in the log.
     # 9 is the lock: nothing that a command leaves running may keep it.
-    "$@" </dev/null >>"$log" 2>&1 9>&- || outcome=$?
+    ("$@") </dev/null >>"$log" 2>&1 9>&- || outcome=$?
     [ "$outcome" -eq 0 ] || return "$outcome"
     took=$(($(date +%s) - began))
     [ "$took" -lt 5 ] || say "    done in $took s"

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # What comes from the distribution: LibreOffice Writer, its Python bridge and the letter's fonts.
-# Needs steps.sh.
+# Needs steps.sh; prepare_office needs .venv as well.
 
 # ---- being root, for the distribution's packages only
 
@@ -89,29 +89,14 @@ apt_install() {
 
 # ---- what is there already
 
-# Writer is a part that can be missing where LibreOffice is installed.
-writer_found() (
-    for library in /usr/lib/libreoffice/program/libswlo.so /usr/lib64/libreoffice/program/libswlo.so \
-        /opt/libreoffice*/program/libswlo.so; do
-        [ ! -e "$library" ] || exit 0
-    done
-    program=$(command -v soffice 2>/dev/null || command -v libreoffice 2>/dev/null) || exit 1
-    [ -e "$(dirname "$(readlink -f "$program")")/libswlo.so" ]
+# The project's own search decides; Writer is a part of its own in a distribution's LibreOffice.
+office_found() (
+    program=$(.venv/bin/python -c 'from pipeline.convert import find_office; print(find_office().program)' 2>>"$log") ||
+        exit 1
+    case $program in
+    /usr/lib*) [ -e "${program%/*}/libswlo.so" ] ;;
+    esac
 )
-
-# The bridge belongs to a Python of the system's, never to .venv.
-bridge_found() (
-    for python in /usr/bin/python3 /opt/libreoffice*/program/python; do
-        if [ -x "$python" ] && "$python" -c 'import uno' >/dev/null 2>&1; then
-            exit 0
-        fi
-    done
-    exit 1
-)
-
-office_found() {
-    writer_found && bridge_found
-}
 
 fonts_found() {
     if [ -n "$(find /usr/share/fonts /usr/local/share/fonts -name 'LiberationSans-Regular.*' 2>/dev/null | head -n 1)" ]; then
@@ -245,16 +230,16 @@ newer_release() {
 # prepare_office: LibreOffice Writer, bridge and fonts, from the distribution where they are missing.
 # Fails, having said in one line what a person has to install, where it cannot.
 prepare_office() {
-    packages=
-    fonts_found || packages=fonts
-    office_found || packages="office $packages"
-    [ -n "$packages" ] || return 0
+    missing=
+    office_found || missing="LibreOffice Writer and its Python bridge (uno)"
+    fonts_found || missing="${missing:+$missing, }the Liberation fonts"
+    [ -n "$missing" ] || return 0
     if ! has_apt; then
-        complain "LibreOffice Writer, its Python bridge (uno) and the Liberation fonts are needed; install them with this system's package manager (Fedora: libreoffice-writer libreoffice-pyuno liberation-sans-fonts), then call this again."
+        complain "needed and not found: $missing. Install with this system's package manager (Fedora: libreoffice-writer libreoffice-pyuno liberation-sans-fonts), then call this again."
         return 1
     fi
     if ! can_be_root; then
-        complain "LibreOffice Writer, its Python bridge and the Liberation fonts are needed; as an administrator: apt-get install --no-install-recommends libreoffice-writer-nogui python3-uno fonts-liberation"
+        complain "needed and not found: $missing. As an administrator: apt-get install --no-install-recommends libreoffice-writer-nogui python3-uno fonts-liberation"
         return 1
     fi
     apt_lists
@@ -262,15 +247,22 @@ prepare_office() {
     ! has_candidate fonts-liberation2 || fonts="fonts-liberation2"
     if office_found; then
         apt_install "the Liberation fonts" "$fonts"
-        return
+    elif ! install_office || ! office_found; then
+        complain "LibreOffice was installed as far as possible and still cannot be used; $root/$log says why."
+        return 1
     fi
+}
+
+# With the fonts in one go; all parts of LibreOffice must be of one version.
+install_office() {
     present=$(version_installed libreoffice-core libreoffice-core-nogui)
     if [ -n "$present" ]; then
-        # The parts must be of the version that is there; a desktop's LibreOffice has its own Writer.
+        # A desktop's LibreOffice and the one without a display have Writers of their own.
         writer=libreoffice-writer-nogui
         [ -z "$(version_installed libreoffice-core)" ] || writer=libreoffice-writer
-        apt_install "what LibreOffice $present lacks here" "$writer=$present" "python3-uno=$present" "$fonts" ||
-            apt_install "what LibreOffice lacks here, bringing it up to date" "$writer" python3-uno "$fonts"
+        attempt "Installing what LibreOffice $present lacks here" \
+            fetch_and_install "$writer=$present" "python3-uno=$present" "$fonts" && return 0
+        apt_install "what LibreOffice lacks here, bringing it up to date" "$writer" python3-uno "$fonts"
         return
     fi
     writer=libreoffice-writer-nogui
