@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -89,8 +90,8 @@ def _clean(value: str) -> str:
         )
     if (intended := _misread(value)) is not None:
         raise _Wrong(
-            f"“{value}” is UTF-8 that was read as Windows-1252 and saved again; "
-            f"it was probably “{intended}”."
+            f"“{_shown(value)}” is UTF-8 that was read as Windows-1252 and saved again; "
+            f"it was probably “{_shown(intended)}”."
         )
     return unicodedata.normalize("NFC", value)
 
@@ -118,16 +119,17 @@ def _code(value: str) -> str:
     value = _clean(value)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", value):
         raise _Wrong(
-            f"“{value}” is not a code: 1 to 40 letters, digits, hyphens, dots and underscores, "
-            "such as E07000243."
+            f"“{_shown(value)}” is not a code: 1 to 40 letters, digits, hyphens, dots and "
+            "underscores, such as E07000243."
         )
     return value
 
 
-def _near(value: str, known: Iterable[str]) -> str:
+@lru_cache(maxsize=1024)  # the same mistake is often made in every row
+def _near(value: str, known: tuple[str, ...]) -> str:
     """ "; did you mean …?" for a value that is close to a known one, otherwise nothing."""
-    plain = re.sub(r"[\s-]+", "_", value.casefold())
-    close = difflib.get_close_matches(plain, list(known), n=1, cutoff=0.6)
+    plain = re.sub(r"[\s-]+", "_", value[:100].casefold())
+    close = difflib.get_close_matches(plain, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -137,7 +139,7 @@ def _one_of(values: Sequence[str]) -> Callable[[str], str]:
     def read(value: str) -> str:
         if value in values:
             return value
-        near = _near(value, by_plain)
+        near = _near(value, tuple(by_plain))
         for plain, proper in by_plain.items():
             near = near.replace(f" {plain}?", f" {proper}?")
         raise _Wrong(f"“{_shown(value)}” is not one of {', '.join(values)}{near or '.'}")
@@ -815,7 +817,7 @@ def _columns(relation: _Relation, header: Sequence[str]) -> dict[str, int]:
         if not name:
             problems.append(f"column {place} has no name")
         elif name not in known:
-            near = _near(name, [other for other in known if other not in names])
+            near = _near(name, tuple(other for other in known if other not in names))
             meant |= {other for other in known if near.endswith(f" {other}?")}
             problems.append(
                 f"there is no column “{_shown(name)}”{near.removesuffix('?')}"

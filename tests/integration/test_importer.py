@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import threading
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,14 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import importer, schema
+from pipeline import importer, schema, source
 from pipeline.database import Database
 from pipeline.errors import BadData
 from pipeline.importer import Counted, import_folder, load, read_folder
-from pipeline.letter import hidden_character
+from pipeline.letter import compose, hidden_character
 
-SAMPLE = Path(__file__).resolve().parents[2] / "sample"
+PROJECT = Path(__file__).resolve().parents[2]
+SAMPLE = PROJECT / "sample"
 
 # One good row of every file; a test changes what it is about.
 GOOD: Mapping[str, Mapping[str, str]] = {
@@ -883,3 +885,61 @@ def test_two_imports_at_once_come_one_after_the_other(db_url: str, tmp_path: Pat
         thread.join()
     assert sorted(set(counts.values()) == {Counted(added=1)} for counts in results) == [False, True]
     assert sum(set(counts.values()) == {Counted(unchanged=1)} for counts in results) == 1
+
+
+def test_every_letter_of_the_sample_can_be_composed(db: Database) -> None:
+    import_folder(db, SAMPLE)
+    with source.pull(db, 2020) as pull:
+        letters = {
+            record.authority.code: compose(record, pull.edition, pull.averages)
+            for record in pull.records
+        }
+    assert len(letters) == 353
+    assert [letter.fault for letter in letters.values() if letter.fault] == []
+    assert all(any(to["kind"] == "to" for to in one.recipients) for one in letters.values())
+
+    stevenage = letters["E07000243"]
+    assert stevenage.fields["address_lines"] == [
+        "Mr Partridge",
+        "Chief Executive",
+        "Stevenage Borough Council",
+    ]
+    assert {
+        measure: (figure["part"], figure["whole"], figure["percent"], figure["average"])
+        for measure, figure in stevenage.figures.items()
+    } == {"upheld": (1, 1, 100, 45), "compliance": (1, 1, 100, 99), "remedy": (0, 1, 0, 20)}
+    watford = letters["E07000103"].figures["upheld"]
+    assert (watford["part"], watford["whole"], watford["average"]) == (5, 9, 45)
+    assert letters["E08000025"].figures["compliance"]["percent"] == 99
+
+    def greeting(code: str) -> str:
+        return str(letters[code].fields["salutation"])
+
+    assert greeting("E07000008") == "Alex Jones"
+    assert greeting("E07000009") == "Chief Executive"
+    assert greeting("E06000022") == "Ms Fairweather and Mr Iqbal-Moore"
+    assert greeting("E09000001") == "Sir Idris"
+    assert greeting("E07000085") == "Ms O'Halloran"
+    assert greeting("E06000031") == "Mrs Pargeter"
+    assert greeting("E06000023") == "Ms Llŷr"
+    assert greeting("E10000002") == "Ms Quartermaine"
+    assert letters["E10000002"].fields["succession"]
+    assert len(letters["E07000235"].recipients) == len(
+        {to["address"] for to in letters["E07000235"].recipients}
+    )
+
+
+def test_the_documentation_names_the_columns_as_they_are() -> None:
+    text = (PROJECT / "docs" / "data.md").read_text(encoding="utf-8")
+    for relation in importer._RELATIONS:
+        section = text.split(f"\n### {relation.name}\n")[1].split("\n#")[0]
+        documented = {
+            name: mark
+            for cell in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+            for names, mark in re.findall(r"((?:`\w+`(?:, )?)+)((?: [*+])?)", cell)
+            for name in re.findall(r"`(\w+)`", names)
+        }
+        assert documented == {
+            column.name: "" if column.may_be_absent else " +" if column.may_be_empty else " *"
+            for column in relation.columns
+        }
