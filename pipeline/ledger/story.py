@@ -41,16 +41,20 @@ class LetterStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Counts of a run: deliveries by state (all states), and letters by how they stand."""
+    """Counts of a run: deliveries by state (all states), and letters by how they stand.
+
+    `pressing` are the deliveries that somebody has to look at; one that a later message of the same
+    letter has made up for is not among them.
+    """
 
     deliveries: Mapping[str, int]
     letters: Mapping[str, int]
+    pressing: int
 
     @property
     def needs_a_person(self) -> int:
         """How many letters and deliveries somebody has to look at."""
-        pressing = sum(self.deliveries[state.value] for state in NEEDS_A_PERSON)
-        return pressing + self.letters["fault"]
+        return self.pressing + self.letters["fault"]
 
     @property
     def unfinished(self) -> int:
@@ -61,7 +65,7 @@ class Summary:
 
 def summary(db: Database, run: Run, mode: Mode) -> Summary:
     """Count the run's letters, and their deliveries in this mode."""
-    table, d = schema.letters, schema.deliveries
+    table, m, d = schema.letters, schema.messages, schema.deliveries
     stands = sa.case(
         (table.c.pdf.is_not(None), "prepared"),
         (table.c.fault.is_not(None), "fault"),
@@ -77,7 +81,22 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
             .where(table.c.run_id == run.id, d.c.mode == mode.value)
             .group_by(d.c.state)
         ).all()
+        latest = (
+            sa.select(sa.func.max(m.c.id))
+            .join(table, table.c.id == m.c.letter_id)
+            .where(table.c.run_id == run.id, m.c.mode == mode.value)
+            .group_by(m.c.letter_id)
+        )
+        pressing = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(d)
+            .where(
+                d.c.message_id.in_(latest),
+                d.c.state.in_([state.value for state in NEEDS_A_PERSON]),
+            )
+        )
     return Summary(
+        pressing=pressing or 0,
         deliveries={state.value: 0 for state in State} | {row[0]: row[1] for row in deliveries},
         letters={"unprepared": 0, "fault": 0, "prepared": 0} | {row[0]: row[1] for row in letters},
     )
