@@ -16,7 +16,7 @@ import itertools
 import re
 import struct
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -28,12 +28,15 @@ from pipeline.errors import LetterFault
 LEAST_PAGES = 3
 LANGUAGE = "en-GB"
 _TAGS = ("{{", "}}", "{%", "%}")
-_STRAY = re.compile(r"(?<!\w)(?:None|nan|NaN|undefined|Error!)(?!\w)")
+_STRAY = ("None", "nan", "NaN", "undefined", "Error!")
+_UNREADABLE = re.compile("[\ufffd\ue000-\uf8ff\U000f0000-\U0010fffd]")
+_WORD = re.compile(r"\w+")
 # PDFium writes the first two for a hyphen at which it joined two lines; the others are a soft
 # hyphen and characters without a width.
 _JOINTS = "\x02\ufffe\xad\u200b\u200c\u200d\u2060\ufeff"
-_HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"
-_ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "´": "'", "`": "'", "“": '"', "”": '"', "&": "and"}
+_HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2212"
+_ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"', "&": "and", "İ": "I"}
+_FOLDING = str.maketrans({**_ALIKE, **dict.fromkeys(_JOINTS, ""), **dict.fromkeys(_HYPHENS, " ")})
 _KEY = 3
 _SHOWN = 80
 
@@ -75,50 +78,48 @@ class Found:
 
 
 class Folded:
-    """A text made comparable, with the place of each character in the text it came from."""
+    """Pages of text made comparable; `cased` is the same text before capitals were made small.
 
-    def __init__(self, text: str) -> None:
-        self.source = text = unicodedata.normalize("NFC", text)
-        characters: list[str] = []
-        self.places: list[int] = []
-        edges: list[bool] = []
-        inside = False  # whether the last character kept is a word's and nothing parted it since
-        for place, raw in enumerate(text):
-            if raw in _JOINTS:
-                continue
-            if raw in _HYPHENS or raw.isspace() or raw < " ":
-                inside = False
-                continue
-            for made in _fold(raw):
-                word = made.isalnum() or unicodedata.combining(made) > 0
-                characters.append(made)
-                self.places.append(place)
-                edges.append(not (inside and word))
-                inside = word
-        edges.append(True)
-        self.text = "".join(characters)
-        self.edges = edges
+    `edges[place]` is 1 where no word goes on from the character before `place`.
+    """
+
+    def __init__(self, *pages: str) -> None:
+        kept: list[str] = []
+        edges = bytearray(b"\1")
+        self.starts: list[int] = []
+        for page in pages:
+            self.starts.append(len(edges) - 1)
+            plain = unicodedata.normalize("NFKC", page.replace("´", "'"))
+            for part in plain.translate(_FOLDING).split():
+                kept.append(part)
+                before = len(edges) - 1
+                edges += b"\1" * len(part)
+                for word in _WORD.finditer(part):
+                    inner = slice(before + word.start() + 1, before + word.end())
+                    edges[inner] = bytes(inner.stop - inner.start)
+        self.cased = "".join(kept)
+        self.text = self.cased.lower()
+        self.edges = bytes(edges)
 
     def whole(self, wanted: str) -> Iterator[tuple[int, int]]:
         """Find every occurrence of a folded text that begins and ends where words do."""
-        start = self.text.find(wanted) if wanted else -1
+        return self._whole(self.text, wanted)
+
+    def whole_cased(self, wanted: str) -> Iterator[tuple[int, int]]:
+        """Find every occurrence that also has the same capitals."""
+        return self._whole(self.cased, wanted)
+
+    def _whole(self, text: str, wanted: str) -> Iterator[tuple[int, int]]:
+        start = text.find(wanted) if wanted else -1
         while start >= 0:
             end = start + len(wanted)
             if self.edges[start] and self.edges[end]:
                 yield start, end
-            start = self.text.find(wanted, start + 1)
+            start = text.find(wanted, start + 1)
 
-    def begins_like(self, start: int, name: str) -> bool:
-        """Tell whether a capital in the name is a capital here: "reading" is not Reading."""
-        first = self.source[self.places[start]]
-        return not name[:1].isupper() or first.isupper() or not first.isalpha()
-
-
-def _fold(raw: str) -> str:
-    if raw < "\x7f":
-        return _ALIKE.get(raw) or raw.lower()
-    plain = unicodedata.normalize("NFKC", raw)
-    return "".join(_ALIKE.get(one, one) for one in plain.casefold() if not one.isspace())
+    def page_of(self, place: int) -> int:
+        """Answer the number, from 1, of the page on which a place of the text is."""
+        return bisect_right(self.starts, place)
 
 
 def fold(text: str) -> str:
@@ -141,6 +142,7 @@ class Names:
             if folded:
                 self._names.setdefault(folded, name)
                 lengths.setdefault(folded[:_KEY], set()).add(len(folded))
+        self._key_sizes = sorted({len(key) for key in lengths}, reverse=True)
         self._lengths = {key: sorted(each, reverse=True) for key, each in lengths.items()}
 
     def find(self, text: Folded, own: Mapping[int, int] | None = None) -> Iterator[Found]:
@@ -151,27 +153,28 @@ class Names:
         own where "Bath and North East Somerset Council" is not.
         """
         own = own or {}
-        place, size = 0, len(text.text)
-        while place < size:
-            if not text.edges[place]:
-                place += 1
-                continue
+        place = 0
+        while 0 <= place < len(text.text):
             own_end = own.get(place, place)
             found = self._longest(text, place)
             if found is not None and found.end > own_end:
                 yield found
                 place = found.end
             else:
-                place = max(own_end, place + 1)
+                place = text.edges.find(1, max(own_end, place + 1))
 
     def _longest(self, text: Folded, start: int) -> Found | None:
-        for size in range(_KEY, 0, -1):
+        for size in self._key_sizes:
             for length in self._lengths.get(text.text[start : start + size], ()):
                 end = start + length
-                if end >= len(text.edges) or not text.edges[end]:
-                    continue
                 name = self._names.get(text.text[start:end])
-                if name is not None and text.begins_like(start, name):
+                # "reading" is not Reading: a capital in the name is a capital in the text.
+                if (
+                    name is not None
+                    and end < len(text.edges)
+                    and text.edges[end]
+                    and not (name[0].isupper() and text.cased[start].islower())
+                ):
                     return Found(name, start, end)
         return None
 
@@ -188,13 +191,13 @@ def prove(pdf: bytes, expected: Expectation, names: Names) -> Proof:
         )
     _prove_structure(pdf, pages)
     _prove_characters(pages)
-    text = Folded("\n".join(pages))
-    starts = _page_starts(pages)
+    text = Folded(*pages)
     for wanted in (expected.authority, *expected.texts):
         if next(text.whole(fold(wanted)), None) is None:
             raise LetterFault(f"The PDF does not say “{_short(wanted)}”.")
-    _prove_panels(pages, expected.panel_headings)
-    _prove_words(text, starts, expected, names)
+    _prove_panels(text, expected.panel_headings)
+    _prove_tags(pages)
+    _prove_words(text, expected, names)
     return Proof(pages=len(pages), text="\n".join(pages))
 
 
@@ -205,7 +208,7 @@ def _read(pdf: bytes, title: str) -> list[str]:
             pages = []
             for page in document:
                 text = page.get_textpage()
-                pages.append(unicodedata.normalize("NFC", text.get_text_range()))
+                pages.append(text.get_text_range())
                 text.close()
                 page.close()
     except pypdfium2.PdfiumError as fault:
@@ -217,83 +220,83 @@ def _read(pdf: bytes, title: str) -> list[str]:
 
 def _prove_characters(pages: Sequence[str]) -> None:
     for number, page in enumerate(pages, start=1):
-        for place, character in enumerate(page):
-            if character == "\ufffd" or unicodedata.category(character) == "Co":
-                around = _short(page[max(0, place - 20) : place + 20])
-                raise LetterFault(
-                    f"Page {number} has a character that cannot be read as text"
-                    f" (U+{ord(character):04X}, in “{around}”): a symbol font's, or one that no"
-                    " font has. Put an ordinary character in its place."
-                )
+        found = _UNREADABLE.search(page)
+        if found:
+            around = _short(page[max(0, found.start() - 20) : found.end() + 20])
+            raise LetterFault(
+                f"Page {number} has a character that cannot be read as text"
+                f" (U+{ord(found.group()):04X}, in “{around}”): a symbol font's, or one that no"
+                " font has. Put an ordinary character in its place."
+            )
 
 
-def _prove_panels(pages: Sequence[str], headings: Sequence[str]) -> None:
-    folded = [Folded(page) for page in pages]
-    lacks = [
-        [wanted for wanted in headings if next(page.whole(fold(wanted)), None) is None]
-        for page in folded
-    ]
-    best = min(range(len(pages)), key=lambda number: len(lacks[number]))
+def _prove_tags(pages: Sequence[str]) -> None:
+    for number, page in enumerate(pages, start=1):
+        for tag in _TAGS:
+            place = page.find(tag)
+            if place >= 0:
+                around = _short(page[max(0, place - 20) : place + 40])
+                raise LetterFault(f"Page {number} still has a template's tag: “{around}”.")
+
+
+def _prove_panels(text: Folded, headings: Sequence[str]) -> None:
+    pages = {
+        heading: {text.page_of(start) for start, _ in text.whole(fold(heading))}
+        for heading in headings
+    }
+    lacks = {
+        page: [heading for heading in headings if page not in pages[heading]]
+        for page in range(1, len(text.starts) + 1)
+    }
+    best = min(lacks, key=lambda page: len(lacks[page]))
     if lacks[best]:
-        missing = ", ".join(f"“{_short(wanted)}”" for wanted in lacks[best])
+        missing = ", ".join(f"“{_short(heading)}”" for heading in lacks[best])
         raise LetterFault(
-            f"The panels do not stand together on one page: page {best + 1} lacks {missing}."
+            f"The panels do not stand together on one page: page {best} lacks {missing}."
         )
 
 
-def _prove_words(text: Folded, starts: Sequence[int], expected: Expectation, names: Names) -> None:
+def _prove_words(text: Folded, expected: Expectation, names: Names) -> None:
     """Raise on another authority's name and on the words of a field that went wrong.
 
     What the letter's own fields say is passed over wherever it is found whole. A field that is
     not (a page number stands in the middle of it) may name, once for each time it does, what it
     names.
     """
-
-    def page_of(place: int) -> int:
-        return bisect_left(starts, place + 1)
-
     own: dict[int, int] = {}
     allowed: Counter[str] = Counter()
-    allowed_words: Counter[str] = Counter()
     for field in (expected.authority, *expected.own_names, *expected.fixed_texts):
-        spans = list(text.whole(fold(field)))
+        folded = Folded(field)
+        spans = list(text.whole(folded.text))
         for start, end in spans:
             own[start] = max(end, own.get(start, end))
         if not spans:
-            allowed.update(each.name for each in names.find(Folded(field)))
-            allowed_words.update(_STRAY.findall(field))
+            allowed.update(found.name for found in names.find(folded))
+            allowed.update(found.name for found in _stray(folded))
     for found in names.find(text, own):
         if allowed[found.name] > 0:
             allowed[found.name] -= 1
             continue
         raise LetterFault(
-            f"Page {page_of(text.places[found.start])} names another authority:"
+            f"Page {text.page_of(found.start)} names another authority:"
             f" “{_short(found.name)}”, in the letter to {_short(expected.authority)}."
         )
-    for tag in _TAGS:
-        place = text.source.find(tag)
-        if place >= 0:
-            around = _short(text.source[max(0, place - 20) : place + 40])
-            raise LetterFault(f"Page {page_of(place)} still has a template's tag: “{around}”.")
-    spans = sorted((text.places[start], text.places[end - 1] + 1) for start, end in own.items())
-    for stray in _STRAY.finditer(text.source):
-        if any(start <= stray.start() and stray.end() <= end for start, end in spans):
+    for found in _stray(text):
+        if any(start <= found.start and found.end <= end for start, end in own.items()):
             continue
-        if allowed_words[stray.group()] > 0:
-            allowed_words[stray.group()] -= 1
+        if allowed[found.name] > 0:
+            allowed[found.name] -= 1
             continue
-        around = _short(text.source[max(0, stray.start() - 30) : stray.end() + 30])
         raise LetterFault(
-            f"Page {page_of(stray.start())} has the word “{stray.group()}”, which a field that"
-            f" went wrong leaves behind, in “{around}”."
+            f"Page {text.page_of(found.start)} has the word “{found.name}”, which a field that"
+            " went wrong leaves behind."
         )
 
 
-def _page_starts(pages: Sequence[str]) -> list[int]:
-    starts = [0]
-    for page in pages[:-1]:
-        starts.append(starts[-1] + len(page) + 1)
-    return starts
+def _stray(text: Folded) -> Iterator[Found]:
+    for word in _STRAY:
+        for start, end in text.whole_cased(word):
+            yield Found(word, start, end)
 
 
 def _short(text: str) -> str:

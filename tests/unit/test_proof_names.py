@@ -148,9 +148,13 @@ def test_a_name_is_found_wherever_lines_break(names: list[str], chance: random.R
     )
 
 
-@given(st.text(alphabet=string.printable + "\ufffe\u00ad’ﬁ&İß", max_size=60))
-def test_folding_keeps_a_place_for_every_character(raw: str) -> None:
-    text = Folded(raw)
-    assert len(text.places) == len(text.text) == len(text.edges) - 1
-    assert text.places == sorted(text.places)
+@given(st.lists(st.text(alphabet=string.printable + "\ufffe\u00ad’ﬁ&İß", max_size=60)))
+def test_folding_keeps_an_edge_and_a_page_for_every_character(pages: list[str]) -> None:
+    text = Folded(*pages)
+    assert len(text.text) == len(text.cased) == len(text.edges) - 1
     assert not any(each.isspace() for each in text.text)
+    for number, page in enumerate(pages, start=1):
+        folded = fold(page)
+        start = text.starts[number - 1]
+        assert text.text[start : start + len(folded)] == folded
+        assert {text.page_of(start + each) for each in range(len(folded))} <= {number}
