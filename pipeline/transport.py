@@ -35,6 +35,7 @@ _REPLY_LINES_LIMIT: Final = 200
 _REPLY_TEXT_LIMIT: Final = 2000
 _LINE_LIMIT: Final = 998
 _QUIT_SECONDS: Final = 5.0
+_LAST_WORDS_SECONDS: Final = 1.0
 _BARE_LINE_BREAK: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _LINE_START_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
 _ENHANCED: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
@@ -214,7 +215,7 @@ class Transport:
         try:
             refusal = self._announce(client, sender, recipient, data) or self._body(client, data)
         except _BrokenError as broken:
-            return self._broken_off_before_the_dot(client, broken)
+            return NotTried(reason=f"At {self.phase}, before the dot: {broken}", trouble=False)
         if refusal is not None:
             return refusal
         if not commit_intent(client.session(self.phase)):
@@ -281,7 +282,13 @@ class Transport:
     def _body(self, client: "_Client", data: bytes) -> Outcome | None:
         """Write all but the dot; return why it ends here, or None if the dot may follow."""
         self.phase = Phase.BODY
-        client.write(_LINE_START_DOT.sub(b"..", data))
+        try:
+            client.write(_LINE_START_DOT.sub(b"..", data))
+        except _BrokenError:
+            # A relay that has had enough says why before it hangs up: worth more than "reset".
+            if (reply := client.last_words()) is None:
+                raise
+            return self._refusal(reply)
         return self._refusal(client.reply()) if client.has_spoken() else None
 
     def _refusal(self, reply: Reply) -> Outcome:
@@ -314,12 +321,6 @@ class Transport:
     def _is_closing(self, reply: Reply) -> bool:
         # After a reply out of turn, or once DATA was answered with 354, only the dot ends it well.
         return reply.code == 421 or self.phase is Phase.BODY
-
-    def _broken_off_before_the_dot(self, client: "_Client", broken: _BrokenError) -> Outcome:
-        # A relay that has had enough says why before it hangs up; that is worth more than "reset".
-        if self.phase is Phase.BODY and (reply := client.last_words()) is not None:
-            return self._refusal(reply)
-        return NotTried(reason=f"At {self.phase}, before the dot: {broken}", trouble=False)
 
     def _connected(self) -> "_Client":
         if self._client is not None:
@@ -369,6 +370,9 @@ class _Client(smtplib.SMTP):
             self.sock: socket.socket = socket.create_connection(
                 (relay.host, relay.port), relay.connect_timeout
             )
+            # The dot is a small write after a large one: without this it waits 40 ms for an
+            # acknowledgement of the body.
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.peer_host = str(self.sock.getpeername()[0])
             self.own_host, self.own_port = self.sock.getsockname()[:2]
         except (OSError, UnicodeError) as error:
@@ -469,7 +473,7 @@ class _Client(smtplib.SMTP):
 
     def last_words(self) -> Reply | None:
         """What the relay said before it broke the connection, if it can be read."""
-        self.patience = _QUIT_SECONDS
+        self.patience = _LAST_WORDS_SECONDS
         try:
             return self.reply()
         except _BrokenError:
