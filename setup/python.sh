@@ -82,7 +82,12 @@ install_requirements() {
 # The build backend is among the requirements, so this reads nothing from anywhere else.
 install_project() {
     run_pip install --disable-pip-version-check --no-input --no-deps --no-index \
-        --no-build-isolation --editable .
+        --no-build-isolation --editable . || return
+    # Said relative to where it stands, the project's folder may have any name: Python 3.11 reads
+    # this file by the locale, and would not start at all under LC_ALL=C in a folder called "é".
+    for link in .venv/lib/python*/site-packages/_annual_letters.pth; do
+        [ ! -f "$link" ] || echo ../../../.. >"$link"
+    done
 }
 
 # prepare_python REQUIREMENTS: after it, .venv/bin/letters is there and current.

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,9 @@ pytestmark = pytest.mark.skipif(shutil.which("sh") is None, reason="there is no 
 
 def shell(script: str, *words: str, root: Path = ROOT, **more: str) -> list[str]:
     """The command line and environment that run `script` with the shared parts read in."""
-    sources = " ".join(f". '{ROOT}/setup/{part}.sh';" for part in ("steps", "system", "python"))
+    sources = " ".join(
+        f". {shlex.quote(str(ROOT))}/setup/{part}.sh;" for part in ("steps", "system", "python")
+    )
     environment = [f"{name}={value}" for name, value in more.items()]
     return [
         "env",
@@ -198,7 +201,7 @@ def program(folder: Path, name: str, text: str) -> None:
 def test_a_python_that_only_complains_is_passed_over(tmp_path: Path) -> None:
     program(tmp_path, "python3.13", "echo 'python3.13: command not found' >&2; exit 127")
     program(tmp_path, "python3.12", "exit 1")
-    program(tmp_path, "python3", f"exec '{sys.executable}' \"$@\"")
+    program(tmp_path, "python3", f'exec {shlex.quote(sys.executable)} "$@"')
     given = ran("PATH=$1; find_python || echo none", str(tmp_path))
     assert given.stdout == f"{tmp_path}/python3\n"
     (tmp_path / "python3").unlink()
