@@ -216,7 +216,7 @@ class Converter:
                 pdf = self._try(docx)
             except _Failed as failed:
                 reasons.append(str(failed))
-                self._stop()
+                self._stop()  # an office that failed one letter is not trusted with another
                 self._blame_a_full_disk()
             else:
                 self._converted += 1
@@ -321,6 +321,14 @@ class Converter:
 
     def _exchange(self, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
         """Write a frame and read the one that answers it; both within the seconds given."""
+        try:
+            return self._write_and_read(frame, seconds)
+        except BaseException:
+            # Also when a person interrupts: an answer left unread would pass for the next one's.
+            self._stop()
+            raise
+
+    def _write_and_read(self, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
         worker = self._worker
         if worker is None:
             raise _Failed("the worker is not there")

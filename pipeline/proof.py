@@ -37,6 +37,11 @@ _JOINTS = "\x02\ufffe\xad\u200b\u200c\u200d\u2060\ufeff"
 _HYPHENS = "-\u2010\u2011\u2012\u2013\u2014\u2212"
 _ALIKE = {"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"', "&": "and", "İ": "I"}
 _FOLDING = str.maketrans({**_ALIKE, **dict.fromkeys(_JOINTS, ""), **dict.fromkeys(_HYPHENS, " ")})
+_STANDARD_TAG = re.compile(
+    "Document|Part|Art|Sect|Div|BlockQuote|Caption|TOCI?|Index|NonStruct|Private|P|H[1-6]?|L|LI"
+    "|Lbl|LBody|Table|TR|TH|TD|THead|TBody|TFoot|Span|Quote|Note|Reference|BibEntry|Code|Link"
+    "|Annot|Ruby|RB|RT|RP|Warichu|WT|WP|Figure|Formula|Form"
+)
 _KEY = 3
 _SHOWN = 80
 
@@ -311,6 +316,15 @@ def _prove_structure(pdf: bytes, pages: Sequence[str]) -> None:
             tree = root.get("/StructTreeRoot")
             if tree is None or "/K" not in tree or not _flag(root, "/MarkInfo", "/Marked"):
                 raise LetterFault("The PDF is not tagged, so a screen reader cannot read it.")
+            # LibreOffice names tags after styles; one so named would turn real figures, links or
+            # tables into plain text for a screen reader (ISO 14289-1, 7.1).
+            styles = [name.lstrip("/") for name in dict(tree.get("/RoleMap", {}))]
+            clash = next((name for name in styles if _STANDARD_TAG.fullmatch(name)), None)
+            if clash is not None:
+                raise LetterFault(
+                    f"The template's style “{clash}” has the name of a PDF tag, which it would"
+                    " redefine; give the style another name."
+                )
             language = str(root.get("/Lang", ""))
             if language != LANGUAGE:
                 raise LetterFault(

@@ -265,6 +265,36 @@ def test_a_forked_child_leaves_its_parents_office_alone(office: Office) -> None:
         assert office_pid(converter) == before
 
 
+class _Interrupted(BaseException):
+    pass
+
+
+def test_an_interrupted_letter_is_not_taken_for_the_next(office: Office, tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise _Interrupted
+
+    with Converter(office, timeout=600) as converter:
+        (directory,) = directories(tmp_path)
+        before = office_pid(converter)
+        os.kill(before, signal.SIGSTOP)
+
+        def signal_at_work() -> None:
+            wait_until((directory / "letter.docx").exists, "the letter to reach the office")
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+        former = signal.signal(signal.SIGUSR1, interrupt)
+        signaller = threading.Thread(target=signal_at_work)
+        signaller.start()
+        try:
+            with pytest.raises(_Interrupted):
+                converter.convert(letter("Watford"))
+        finally:
+            signaller.join()
+            signal.signal(signal.SIGUSR1, former)
+        assert "Reading" in text_of(converter.convert(letter("Reading")))
+        assert office_pid(converter) != before
+
+
 OWNER = """
 import sys, threading, time
 from pathlib import Path

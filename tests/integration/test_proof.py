@@ -264,6 +264,10 @@ def _hide_title(document: pikepdf.Pdf) -> None:
     del document.Root.ViewerPreferences
 
 
+def _redefine_a_tag(document: pikepdf.Pdf) -> None:
+    document.Root.StructTreeRoot.RoleMap.Figure = pikepdf.Name.Span
+
+
 def _unembed(document: pikepdf.Pdf) -> None:
     for font in document.pages[1].resources.Font.as_dict().values():
         del font.FontDescriptor.FontFile2
@@ -285,6 +289,7 @@ def _unembed_in_a_form(document: pikepdf.Pdf) -> None:
         (_unmark, "is not tagged"),
         (_unlanguage, "language is “” and not “en-GB”"),
         (_hide_title, "title to be shown"),
+        (_redefine_a_tag, "style “Figure” has the name of a PDF tag"),
         (_unembed, r"Page 1 uses the font \w+\+LiberationSans(-Bold)?, which is not embedded"),
         (_unembed_in_a_form, "The PDF uses the font Helvetica, which is not embedded"),
     ],
