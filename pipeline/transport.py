@@ -552,8 +552,6 @@ class _Client(smtplib.SMTP):
             ) from error
         except (OSError, ValueError) as error:
             raise _TroubleError(f"the encryption failed: {_named(error)}") from error
-        self.esmtp_features = {}
-        self.does_esmtp = False
 
     def _log_in(self, username: str, password: str) -> None:
         offered = self.esmtp_features.get("auth", "").upper().split()

@@ -26,6 +26,7 @@ CHIEF = "chief@stevenage.example"
 MESSAGE = b"Subject: x\r\n\r\n.\r\n..\r\n.dot\r\nDear Mr Partridge\r\n" + b"y" * 998 + b"\r\n"
 DROP: Final = b"<drop>"
 HANG: Final = b"<hang>"
+TRICKLE: Final = b"<trickle>"
 PATIENCE: Final = 20.0
 
 PLAIN_ANSWERS: Final = {
@@ -47,8 +48,8 @@ class WaywardRelay:
     """A relay that answers by the book, except where it was told otherwise.
 
     `answers` replaces what is said at GREETING, EHLO, MAIL, RCPT, DATA, DOT and so on; DROP hangs
-    up there and HANG falls silent. "EARLY" is said in the midst of the body, without waiting for
-    the dot. `messages` are the bodies that were ended with a dot, as they came over the wire.
+    up there, HANG falls silent and TRICKLE never comes to an end. "EARLY" is said in the midst of
+    the body, without waiting for the dot. `messages` are the bodies that were ended with a dot, as they came over the wire.
     """
 
     def __init__(
@@ -137,6 +138,10 @@ class WaywardRelay:
     def _say(self, connection: socket.socket, point: str) -> bool:
         answer = self.answers[point]
         if answer == DROP:
+            return False
+        if answer == TRICKLE:
+            while not self._stopping.wait(0.1):
+                connection.sendall(b"2")
             return False
         if answer == HANG:
             self._stopping.wait(PATIENCE)
@@ -434,6 +439,15 @@ def test_breaking_off_before_the_dot_is_certainly_unsent(point: str, how: bytes)
         assert server.messages == []
 
 
+def test_a_relay_that_answers_twice_is_left_before_its_answers_are_confused() -> None:
+    with WaywardRelay({"RCPT": b"250 2.1.5 ok\r\n354 go on\r\n"}) as server:
+        outcome, intent = send(server)
+        assert isinstance(outcome, NotTried)
+        assert intent.seen == []
+        server.wait_for_client_gone()
+        assert "DATA" not in server.commands
+
+
 def test_a_relay_that_falls_silent_before_the_dot_is_left() -> None:
     with WaywardRelay({"RCPT": HANG}) as server:
         outcome, intent = send(server, command_timeout=0.3)
@@ -564,7 +578,7 @@ def test_no_readable_answer_after_the_dot_is_doubt(said: bytes) -> None:
         assert server.messages == [stuffed(MESSAGE)]
 
 
-@pytest.mark.parametrize("said", [HANG, b"250-half an ans"])
+@pytest.mark.parametrize("said", [HANG, TRICKLE, b"250-half an ans"])
 def test_no_answer_in_time_is_doubt_and_the_next_message_has_a_new_connection(said: bytes) -> None:
     with WaywardRelay({"DOT": said}) as server:
         with Transport(relay(server.port, timeout=0.3)) as transport:
@@ -587,6 +601,25 @@ def test_a_relay_that_hangs_up_while_the_intent_is_committed_leaves_doubt() -> N
             return True
 
         assert isinstance(transport.send(SENDER, CHIEF, MESSAGE, intent), Lost)
+        assert server.messages == []
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [(b"250 2.0.0 Ok: queued as TOOEARLY\r\n", Lost), (b"421 4.4.2 timeout\r\n", Deferred)],
+)
+def test_what_the_relay_says_while_the_intent_is_committed_is_no_acceptance(
+    said: bytes, kind: type[Outcome]
+) -> None:
+    with WaywardRelay() as server, Transport(relay(server.port)) as transport:
+
+        def intent(_: Session) -> bool:
+            server.wait_for_body(stuffed(MESSAGE))
+            server._sockets[0].sendall(said)
+            return True
+
+        assert isinstance(transport.send(SENDER, CHIEF, MESSAGE, intent), kind)
+        server.wait_for_client_gone()
         assert server.messages == []
 
 
