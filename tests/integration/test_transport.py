@@ -49,7 +49,8 @@ class WaywardRelay:
 
     `answers` replaces what is said at GREETING, EHLO, MAIL, RCPT, DATA, DOT and so on; DROP hangs
     up there, HANG falls silent and TRICKLE never comes to an end. "EARLY" is said in the midst of
-    the body, without waiting for the dot. `messages` are the bodies that were ended with a dot, as they came over the wire.
+    the body, without waiting for the dot. `messages` are the bodies that were ended with a dot, as
+    they came over the wire.
     """
 
     def __init__(
