@@ -224,11 +224,15 @@ def import_folder(
     Every row of every file is checked first, and all faults are reported at once.
     """
     settings = _settings()
-    tables = importer.read_folder(folder)
+    if settings.source.url:
+        raise Refused(
+            "source.url names another statistics database, which is read only; "
+            "import into it with its own tools, or leave source.url empty."
+        )
     ledger = bootstrap.open_ledger(settings)
     try:
         migrate.ensure_current(ledger)
-        loaded = importer.load(ledger, tables, replace=replace)
+        loaded = importer.import_folder(ledger, folder, replace=replace)
     finally:
         ledger.close()
     _print_loaded(loaded, as_json=as_json)
@@ -479,6 +483,16 @@ def _print_story(facts: Mapping[str, Any]) -> None:
 def _print_loaded(loaded: importer.Loaded, *, as_json: bool) -> None:
     if as_json:
         _print_json(asdict(loaded))
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("Relation")
+    for heading in ("added", "replaced", "unchanged", "removed"):
+        table.add_column(heading, justify="right")
+    for name, counted in loaded.counts.items():
+        table.add_row(name, *(f"{number:,}" for number in asdict(counted).values()))
+    out.print(table)
+    for note in loaded.notes:
+        out.print(f"Note: {note}", markup=False, style="yellow")
 
 
 def _count(number: int, one: str, many: str | None = None) -> str:
