@@ -132,6 +132,15 @@ def letter_name(year: int, code: str, authority: str, sha256: str) -> str:
     and the name, the answer is one folder and one file of letters, digits, `-` and `.`, of a
     bounded length.
     """
+    return f"{year:04d}/{_stem(code, authority, sha256)}.pdf"
+
+
+def message_name(year: int, code: str, authority: str, sha256: str) -> str:
+    """Answer the name of a message's frozen bytes: `2020/messages/E07000243-....<hash>.eml`."""
+    return f"{year:04d}/messages/{_stem(code, authority, sha256)}.eml"
+
+
+def _stem(code: str, authority: str, sha256: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise ValueError(f"not a SHA-256: {sha256!r}")
     parts = [
@@ -139,7 +148,7 @@ def letter_name(year: int, code: str, authority: str, sha256: str) -> str:
         re.sub(r"[^a-z0-9]+", "-", _ascii(authority).lower().replace("'", ""))[:SLUG_LENGTH],
     ]
     stem = "-".join(part.strip("-") for part in parts if part.strip("-")) or "letter"
-    return f"{year:04d}/{stem}.{sha256[:HASH_LENGTH].lower()}.pdf"
+    return f"{stem}.{sha256[:HASH_LENGTH].lower()}"
 
 
 def _ascii(text: str) -> str:
