@@ -27,7 +27,7 @@ from urllib.parse import quote
 from pipeline.errors import LetterFault
 
 _LINE_TARGET: Final = 76  # RFC 2047 section 2: lines that hold encoded words stay within 76
-_LINE_LIMIT: Final = 998  # RFC 5322 section 2.1.1
+_LONGEST_WORD: Final = 980  # with the header's name, within RFC 5322's 998 octets for a line
 _ENCODED_WORD_LIMIT: Final = 75  # RFC 2047 section 2
 _ADDRESS_LIMIT: Final = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
 _LOCAL_PART_LIMIT: Final = 64
@@ -304,7 +304,7 @@ def _fold(start: str, tokens: Sequence[str]) -> str:
 
 
 def _phrase(name: str, room: int) -> list[str]:
-    """Return the tokens of a display name: atoms, one quoted string, or encoded words.
+    """Return the tokens of a display name: atoms, a quoted string's words, or encoded words.
 
     A name too long for one encoded word is split at words that need no encoding, where there are
     any: white space beside a plain word counts for every reader, while some readers (Python's own
@@ -314,11 +314,12 @@ def _phrase(name: str, room: int) -> list[str]:
         return []
     words = name.split(" ")
     if name.isascii() and "=?" not in name:
-        if all(_ATOM.fullmatch(word) and len(word) <= room for word in words):
+        if not all(map(_ATOM.fullmatch, words)):
+            words = ('"' + re.sub(r'(["\\])', r"\\\1", name) + '"').split(" ")
+        # A word that fills more than a line is legal, and better than cut up: see above.
+        if max(map(len, words)) <= _LONGEST_WORD:
             return words
-        quoted = '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'
-        if len(quoted) <= room:
-            return [quoted]
+        words = name.split(" ")
     whole = _encoded_words(name, room)
     if len(whole) == 1:
         return whole
