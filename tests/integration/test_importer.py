@@ -19,6 +19,8 @@ from pipeline import importer, schema, source
 from pipeline.database import Database
 from pipeline.errors import BadData
 from pipeline.importer import Counted, import_folder, load, read_folder
+from pipeline.importer.lines import FILE_LIMIT
+from pipeline.importer.relations import RELATIONS
 from pipeline.letter import compose, hidden_character
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -516,7 +518,7 @@ def test_windows_1252_is_named_once_and_the_other_faults_too(tmp_path: Path) -> 
 
 def test_a_file_over_the_limit(tmp_path: Path) -> None:
     with (tmp_path / "decisions.csv").open("wb") as file:
-        file.truncate(importer._FILE_LIMIT + 1)  # sparse: takes no room
+        file.truncate(FILE_LIMIT + 1)  # sparse: takes no room
     (fault,) = faults(tmp_path)
     assert "decisions.csv is 536 MB long" in fault
 
@@ -931,7 +933,7 @@ def test_every_letter_of_the_sample_can_be_composed(db: Database) -> None:
 
 def test_the_documentation_names_the_columns_as_they_are() -> None:
     text = (PROJECT / "docs" / "data.md").read_text(encoding="utf-8")
-    for relation in importer._RELATIONS:
+    for relation in RELATIONS:
         section = text.split(f"\n### {relation.name}\n")[1].split("\n#")[0]
         documented = {
             name: mark
