@@ -86,7 +86,7 @@ def field(instruction: str, shown: str) -> str:
 def shape(number: int, name: str, alternative: str, geometry: str, colour: str) -> str:
     """Return one preset shape that fills its group."""
     return (
-        f"<wps:wsp><wps:cNvPr id=\"{number}\" name={quoteattr(name)} descr={quoteattr(alternative)}/>"
+        f'<wps:wsp><wps:cNvPr id="{number}" name={quoteattr(name)} descr={quoteattr(alternative)}/>'
         "<wps:cNvSpPr/><wps:spPr>"
         f'<a:xfrm><a:off x="0" y="0"/><a:ext cx="{RING}" cy="{RING}"/></a:xfrm>'
         f'{geometry}<a:solidFill><a:srgbClr val="{colour}"/></a:solidFill><a:ln><a:noFill/></a:ln>'
@@ -156,7 +156,7 @@ def panel(
         paragraph(
             ring(number, figure, alternative, shown),
             *([run(before)] if before else []),
-            run(f"{{{{ {figure}.percent }}}}", "Figure"),
+            run(f"{{{{ {figure}.percent }}}}", "PanelPercent"),
             run(after),
             style="PanelHeadline",
         ),
@@ -176,7 +176,7 @@ def panel(
     if box:
         parts.append(
             paragraph(
-                run(f"{{{{ {figure}.part }}}}", "Count"),
+                run(f"{{{{ {figure}.part }}}}", "PanelCount"),
                 f" {{{{ {figure}.part_label }}}}",
                 style="PanelBox",
             )
@@ -298,7 +298,11 @@ LETTER = [
         keep=True,
     ),
     tag("for remark in remarks"),
+    tag("if loop.last"),
     paragraph("{{ remark }}", keep=True),
+    tag("else"),
+    paragraph("{{ remark }}"),
+    tag("endif"),
     tag("endfor"),
     paragraph("Yours sincerely,", style="Closing"),
     paragraph(run("{{ signatory }}", "Strong"), style="Signature", keep=True),
@@ -364,7 +368,7 @@ SECTION = (
 def document() -> str:
     """Return the body: two pages of letter and the page of panels."""
     body = "".join([*LETTER, *PANELS])
-    return f'<w:document {NAMESPACES}><w:body>{body}{SECTION}</w:body></w:document>'
+    return f"<w:document {NAMESPACES}><w:body>{body}{SECTION}</w:body></w:document>"
 
 
 def header() -> str:
@@ -522,7 +526,7 @@ def styles() -> str:
             )
             + f'</w:pBdr><w:shd w:val="clear" w:color="auto" w:fill="{TINT}"/>'
             f'<w:spacing w:before="140" w:after="200" w:line="240" w:lineRule="auto"/>'
-            f'<w:ind w:left="{indent + 130}" w:right="2900"/>',
+            f'<w:ind w:left="{indent + 130}" w:right="2100"/>',
             based_on="Panel",
             following="Panel",
         )
@@ -536,14 +540,14 @@ def styles() -> str:
         )
         + style(
             "character",
-            "Figure",
+            "Panel Percent",
             "",
             f'<w:b/><w:bCs/><w:color w:val="{NAVY}"/><w:sz w:val="44"/><w:szCs w:val="44"/>',
             based_on="DefaultParagraphFont",
         )
         + style(
             "character",
-            "Count",
+            "Panel Count",
             "",
             f'<w:b/><w:bCs/><w:color w:val="{NAVY}"/><w:sz w:val="36"/><w:szCs w:val="36"/>',
             based_on="DefaultParagraphFont",
@@ -569,6 +573,15 @@ def settings() -> str:
         'w:uri="http://schemas.microsoft.com/office/word" w:val="15"/></w:compat>'
         '<w:themeFontLang w:val="en-GB"/><w:decimalSymbol w:val="."/><w:listSeparator w:val=","/>'
         "</w:settings>"
+    )
+
+
+def fonts() -> str:
+    """Return the one font, with enough about it for a computer without Arial to choose another."""
+    return (
+        f'<w:fonts {NAMESPACES}><w:font w:name="Arial"><w:panose1 w:val="020B0604020202020204"/>'
+        '<w:charset w:val="00"/><w:family w:val="swiss"/><w:pitch w:val="variable"/></w:font>'
+        "</w:fonts>"
     )
 
 
@@ -609,6 +622,7 @@ def content_types() -> str:
         "word/document.xml": f"{WORD}.document.main+xml",
         "word/styles.xml": f"{WORD}.styles+xml",
         "word/settings.xml": f"{WORD}.settings+xml",
+        "word/fontTable.xml": f"{WORD}.fontTable+xml",
         "word/header1.xml": f"{WORD}.header+xml",
         "word/footer1.xml": f"{WORD}.footer+xml",
         "word/footer2.xml": f"{WORD}.footer+xml",
@@ -643,6 +657,7 @@ def parts() -> dict[str, str]:
         "word/_rels/document.xml.rels": relationships(
             ("rIdStyles", f"{OFFICE}/styles", "styles.xml"),
             ("rIdSettings", f"{OFFICE}/settings", "settings.xml"),
+            ("rIdFonts", f"{OFFICE}/fontTable", "fontTable.xml"),
             ("rIdHeader", f"{OFFICE}/header", "header1.xml"),
             ("rIdFooter", f"{OFFICE}/footer", "footer1.xml"),
             ("rIdFirstFooter", f"{OFFICE}/footer", "footer2.xml"),
@@ -652,6 +667,7 @@ def parts() -> dict[str, str]:
         ),
         "word/styles.xml": styles(),
         "word/settings.xml": settings(),
+        "word/fontTable.xml": fonts(),
         "word/header1.xml": header(),
         "word/footer1.xml": footer(),
         "word/footer2.xml": footer(),
