@@ -81,7 +81,7 @@ def case_faults(incoming: Incoming) -> list[str]:
         owner_of: dict[str, str] = {}
         if incoming.keeps(table):
             select = sa.select(table.c.case_reference, table.c.authority_code)
-            owner_of = dict(incoming.connection.execute(select).tuples().all())
+            owner_of = dict(incoming.connection.execute(select).all())
         faults += _respelt(incoming, table.c.case_reference, owner_of)
         owner_of |= {r["case_reference"]: r["authority_code"] for _, r in incoming.given(table)}
         owners[table.name] = owner_of
