@@ -1,0 +1,97 @@
+"""A template, checked and compiled."""
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from jinja2 import Template
+
+from pipeline.template.needs import Needs
+from pipeline.template.package import Package
+from pipeline.template.parts import (
+    core_part,
+    read_part,
+    refuse_tag_named_styles,
+    refuse_tags_elsewhere,
+    rendered_parts,
+)
+from pipeline.template.stamping import Raw, Stamped, environment, packed, rendered
+from pipeline.template.tags import checked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompiledTemplate:
+    """A template that was found to be sound; it travels between processes as the file it came from.
+
+    `sha256` is the file's (hex). `used` holds the fields' dotted names. `panel_headings` are the
+    headings above the rings, in the template's order; `fixed_texts` are the words that every
+    letter has, cut at the tags.
+    """
+
+    sha256: str
+    used: frozenset[str]
+    panel_headings: tuple[str, ...]
+    fixed_texts: tuple[str, ...]
+    _data: bytes = field(repr=False)
+    _fields: frozenset[str] = field(repr=False)
+    _members: tuple[Raw | Stamped, ...] = field(repr=False)
+    _title: Template = field(repr=False)
+    _needs: Needs = field(repr=False)
+
+    def stamp(self, fields: Mapping[str, object]) -> bytes:
+        """Return one letter's docx: the same fields always give the same bytes.
+
+        `fields` are plain values: text, whole numbers, true or false, lists of text, and mappings
+        of these. They are printed as they are, whatever they hold. Raises `LetterFault` naming the
+        field that is missing, is not plain, or holds a character that cannot be printed.
+        """
+        context = self._needs.context(fields)
+        return packed((member, member.content(context)) for member in self._members)
+
+    def title(self, fields: Mapping[str, object]) -> str:
+        """Return the title in one letter's document properties; raises like `stamp`."""
+        return rendered(self._title, self._needs.context(fields))
+
+    def __reduce__(self) -> tuple[Callable[..., "CompiledTemplate"], tuple[bytes, frozenset[str]]]:
+        return _recompiled, (self._data, self._fields)
+
+
+def compile_template(data: bytes, *, fields: Collection[str]) -> CompiledTemplate:
+    """Check a docx file and make it ready for stamping.
+
+    `fields` are the names that tags may use, dotted ("upheld.percent"); "facts.*" permits any fact.
+    Raises `Misconfigured` saying what is wrong, where in the document, and how to mend it.
+    """
+    names = frozenset(fields)
+    package = Package.read(data)
+    parts = [read_part(package, place, name, names) for name, place in rendered_parts(package)]
+    refuse_tags_elsewhere(package, {part.name for part in parts})
+    refuse_tag_named_styles(package)
+    core = core_part(package)
+    body, *_ = parts
+    needs = Needs(printed={}, repeated={}, tested={}, rings=frozenset())
+    stamped = {}
+    for part in (*parts, core):
+        needs |= checked(part, names)
+        stamped[part.name] = part.compiled()
+    title = environment(escape=False).from_string(core.title)
+    return CompiledTemplate(
+        sha256=hashlib.sha256(data).hexdigest(),
+        used=needs.used,
+        panel_headings=body.panel_headings,
+        fixed_texts=tuple(text for part in parts for text in part.fixed_texts),
+        _data=data,
+        _fields=names,
+        _members=tuple(
+            stamped[member.name] if member.name in stamped else member.raw()
+            for member in package.members
+        ),
+        _title=title,
+        _needs=needs,
+    )
+
+
+@lru_cache(maxsize=4)
+def _recompiled(data: bytes, fields: frozenset[str]) -> CompiledTemplate:
+    return compile_template(data, fields=fields)

@@ -1,0 +1,363 @@
+"""The parts of a document that hold tags: body, headers, footers, footnotes, properties."""
+
+import html
+import io
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from docxtpl import DocxTemplate  # type: ignore[import-untyped]
+from jinja2 import Template, nodes
+from lxml import etree
+
+from pipeline.errors import Misconfigured
+from pipeline.template.package import Package, heading_styles, refuse_link, relationships
+from pipeline.template.rings import bind_ring, with_rings
+from pipeline.template.stamping import Stamped, environment
+from pipeline.template.vocabulary import BRACES, MEBIBYTE, RING, TAG, WORD_TYPE, W, short
+
+_MAX_TEMPLATED: Final = 4 * MEBIBYTE  # a letter is about 50 KB; docxtpl's patterns are slow on more
+_WP: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
+_DC: Final = "{http://purl.org/dc/elements/1.1/}"
+# What docxtpl renders; a tag anywhere else would be printed as it stands.
+_RENDERED: Final = {"header": "header", "footer": "footer", "footnotes": "footnotes"}
+_PROPERTIES: Final = ("title", "subject", "creator", "description", "identifier", "language")
+_TRACKED: Final = ("ins", "del", "moveFrom", "moveTo", "pPrChange", "rPrChange", "sectPrChange")
+_FIELD_CODES: Final = (
+    "PAGE", "NUMPAGES", "SECTION", "SECTIONPAGES", "PAGEREF", "REF", "STYLEREF", "HYPERLINK",
+    "SEQ", "TITLE",
+)  # fmt: skip
+# LibreOffice names a PDF's tags after styles; a style so named would redefine the tag.
+_TAG_NAME: Final = re.compile(
+    "Document|Part|Art|Sect|Div|BlockQuote|Caption|TOCI?|Index|NonStruct|Private|P|H[1-6]?|L|LI"
+    "|Lbl|LBody|Table|TR|TH|TD|THead|TBody|TFoot|Span|Quote|Note|Reference|BibEntry|Code|Link"
+    "|Annot|Ruby|RB|RT|RP|Warichu|WT|WP|Figure|Formula|Form"
+)
+_CLOSER: Final = {"{{": "}}", "{%": "%}", "{#": "#}"}
+_WHOLE: Final = {"p": "paragraph", "tr": "table row", "tc": "table cell"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part as a Jinja template. Before each paragraph stands a line break, so that a line number
+    leads to the paragraph.
+
+    `rings` are the figures drawn in it, `title` (document properties only) the title as written.
+    """
+
+    name: str
+    place: str
+    source: str
+    rings: tuple[str, ...] = ()
+    panel_headings: tuple[str, ...] = ()
+    fixed_texts: tuple[str, ...] = ()
+    title: str = ""
+    listings: DocxTemplate | None = None
+
+    def at(self, lineno: int | None) -> str:
+        """The place in Word's terms: the part and the words around it."""
+        lines = self.source.split("\n")
+        line = lines[min(max((lineno or 1) - 1, 0), len(lines) - 1)]
+        words = html.unescape(re.sub(r"<[^>]*>", " ", line)).strip()
+        if not TAG.search(words) and (described := re.search(r'descr="([^"]*\{[^"]*)"', line)):
+            words = html.unescape(described[1])
+        return f"{self.place}, at “{short(words)}”" if words else self.place
+
+    def compiled(self) -> Stamped:
+        """Return the part ready for stamping, its rings' tags put in."""
+        jinja = environment(escape=True)
+        tree = jinja.parse(with_rings(self.source, self.rings))
+        # docxtpl lets {_{ stand for {{ and looks for it after printing, so that it would also
+        # change a value; here only the template's own words are looked at.
+        for each in tree.find_all(nodes.TemplateData):
+            each.data = _unquoted(each.data.replace("\n<w:p", "<w:p"))
+        code = jinja.compile(tree)
+        return Stamped(
+            name=self.name,
+            template=Template.from_code(jinja, code, jinja.make_globals(None)),
+            listings=self.listings,
+            tables="<w:tbl" in self.source,
+        )
+
+
+def rendered_parts(package: Package) -> Iterator[tuple[str, str]]:
+    """Yield the name and the place of each part that docxtpl renders, the body first."""
+    yield package.main, "the body"
+    folder, file = posixpath.split(package.main)
+    pointers = posixpath.join(folder, "_rels", f"{file}.rels")
+    if pointers not in package.trees:
+        return
+    seen = set()
+    for kind, target in relationships(pointers, package.trees, package.types):
+        if kind in _RENDERED and target not in seen and target in package.trees:
+            seen.add(target)
+            yield target, f"the {_RENDERED[kind]} ({posixpath.basename(target)})"
+
+
+def read_part(package: Package, place: str, name: str, names: frozenset[str]) -> Part:
+    """Check one part as Word wrote it and turn it into a Jinja template, by docxtpl's own code."""
+    tree = package.trees[name]
+    _refuse_edits_and_objects(tree, place)
+    for code in _field_codes(tree):
+        _refuse_field_code(code, place)
+    for paragraph in tree.iter(f"{W}p"):
+        _check_tags(paragraph, place)
+    fixed = tuple(
+        words
+        for paragraph in tree.iter(f"{W}p")
+        for words in (each.strip() for each in TAG.split(_words(paragraph)))
+        if words
+    )
+    headings: list[str] = []
+    rings: list[str] = []
+    for drawing in tree.iter(f"{_WP}docPr"):
+        if drawing.get("name", "").startswith(RING):
+            headings += _heading_above(drawing, package)
+            rings.append(bind_ring(drawing, len(rings), place, names))
+    if name == package.main:
+        for drawing in tree.iter(f"{_WP}docPr"):
+            rest = [(key, value) for key, value in drawing.attrib.items() if key != "id"]
+            drawing.attrib.clear()
+            drawing.set("id", "0")  # numbered when stamped, as docxtpl does
+            for key, value in rest:
+                drawing.set(key, value)
+    document = DocxTemplate(io.BytesIO())
+    written = etree.tostring(tree, encoding="unicode")
+    if len(written) > _MAX_TEMPLATED:
+        raise Misconfigured(
+            f"The text of the template's {place.removeprefix('the ')} is larger than"
+            f" {_MAX_TEMPLATED // MEBIBYTE} MB; make it anew in Word."
+        )
+    source = re.sub(r"<w:p([ >])", r"\n<w:p\1", document.patch_xml(written).replace("\n", " "))
+    return Part(
+        name=name,
+        place=place,
+        source=source,
+        rings=tuple(rings),
+        panel_headings=tuple(dict.fromkeys(headings)),
+        fixed_texts=fixed,
+        listings=document,
+    )
+
+
+def core_part(package: Package) -> Part:
+    """The document's properties, which docxtpl takes for templates too."""
+    tree = None if package.core is None else package.trees.get(package.core)
+    title = "" if tree is None else (tree.findtext(f"{_DC}title") or "")
+    if package.core is None or tree is None or not title.strip():
+        raise Misconfigured(
+            "The template has no title, which the PDF must have; write one in Word under"
+            " File > Info > Title, for example “Annual Review letter {{ letter_year }}:"
+            " {{ authority }}”."
+        )
+    permitted = {f"{_DC}{name}" for name in _PROPERTIES}
+    for each in tree.iter():
+        words = each.text or ""
+        if "{{" in words or "{%" in words:
+            if each.tag not in permitted:
+                what = etree.QName(each).localname
+                raise Misconfigured(
+                    f"The template's document property “{what}” holds a tag, which would be printed"
+                    " as it stands; take it out under File > Info."
+                )
+            _refuse_unpaired(words, "the document's properties")
+    source = DocxTemplate(io.BytesIO()).patch_xml(etree.tostring(tree, encoding="unicode"))
+    return Part(
+        name=package.core,
+        place="the document's properties (File > Info)",
+        source=source.replace("\n", " "),
+        title=title,
+    )
+
+
+def _refuse_edits_and_objects(tree: etree._Element, place: str) -> None:
+    for each in tree.iter(*(f"{W}{name}" for name in _TRACKED)):
+        raise Misconfigured(
+            f"The template has tracked changes in {place} (near"
+            f" “{short(around(each))}”), which would be printed as such; accept or reject them"
+            " all in Word (Review > Accept) and turn tracking off."
+        )
+    for each in tree.iter(*(f"{W}{name}" for name in ("object", "control", "altChunk", "subDoc"))):
+        raise Misconfigured(
+            f"The template has an embedded object in {place} (near “{short(around(each))}”);"
+            " delete it in Word."
+        )
+
+
+def _field_codes(tree: etree._Element) -> Iterator[str]:
+    """Yield the code of each Word field, put together from its runs."""
+    open_codes: list[list[str]] = []
+    for each in tree.iter(f"{W}fldSimple", f"{W}fldChar", f"{W}instrText"):
+        if each.tag == f"{W}fldSimple":
+            yield str(each.get(f"{W}instr", ""))
+        elif each.tag == f"{W}instrText":
+            if not open_codes:
+                yield each.text or ""
+            else:
+                open_codes[-1].append(each.text or "")
+        elif each.get(f"{W}fldCharType") == "begin":
+            open_codes.append([])
+        elif each.get(f"{W}fldCharType") == "end" and open_codes:
+            yield "".join(open_codes.pop())
+    for code in open_codes:
+        yield "".join(code)
+
+
+def _refuse_field_code(code: str, place: str) -> None:
+    words = code.split()
+    kind = words[0].upper() if words else ""
+    if kind not in _FIELD_CODES or "{{" in code or "{%" in code:
+        raise Misconfigured(
+            f"The template has the Word field “{short(code)}” in {place}; only"
+            f" {', '.join(_FIELD_CODES)} are permitted, without tags in them. Click on it"
+            " and press Ctrl+Shift+F9 to make it plain text, or delete it."
+        )
+    if kind == "HYPERLINK":
+        quoted = re.findall(r'(\\\w)?\s*"([^"]*)"', code)
+        bare = [word for word in words[1:2] if not word.startswith(("\\", '"'))]
+        for target in [*(text for switch, text in quoted if not switch), *bare]:
+            refuse_link(target)
+
+
+def _words(paragraph: etree._Element) -> str:
+    return "".join(text.text or "" for text in _texts(paragraph))
+
+
+def _texts(paragraph: etree._Element) -> list[etree._Element]:
+    """A paragraph's own texts, without those of a text box anchored in it."""
+    return [
+        text
+        for text in paragraph.iter(f"{W}t")
+        if next(text.iterancestors(f"{W}p"), None) is paragraph
+    ]
+
+
+def around(element: etree._Element) -> str:
+    """The words of the paragraph that an element is in."""
+    for each in (element, *element.iterancestors()):
+        if each.tag == f"{W}p":
+            return "".join(text.text or "" for text in each.iter(f"{W}t", f"{W}delText"))
+    return ""
+
+
+def _check_tags(paragraph: etree._Element, place: str) -> None:
+    """See that each tag is closed in its own paragraph, and that none swallows words."""
+    words = _words(paragraph)
+    if not BRACES.search(words):
+        return
+    where = f"{place}, at “{short(words)}”"
+    _refuse_unpaired(words, where)
+    for tag in TAG.findall(words):
+        marked = re.match(r"\{([{%#])(p|tr|tc|r)\s", tag)
+        if not marked:
+            continue
+        kind, unit = marked[1], marked[2]
+        if unit == "r":
+            if kind == "{":
+                _plain_run_tag(paragraph)
+            continue
+        if kind == "{":
+            raise Misconfigured(
+                f"In {where}: {tag} stands for a whole {_WHOLE[unit]}, but fields are plain text;"
+                f" write {tag.replace('{{' + unit, '{{')}."
+            )
+        holder = paragraph if unit == "p" else next(paragraph.iterancestors(f"{W}{unit}"), None)
+        if holder is None:
+            raise Misconfigured(f"In {where}: {tag} is not in a table; use {{%p %}} instead.")
+        inside = "".join(text.text or "" for text in holder.iter(f"{W}t"))
+        rest = inside.replace(tag, "", 1).strip()
+        if rest:
+            raise Misconfigured(
+                f"In {where}: {tag} must stand in a {_WHOLE[unit]} of its own, because that"
+                f" {_WHOLE[unit]} is taken away with it, and with it “{short(rest)}”."
+            )
+
+
+def _refuse_unpaired(words: str, where: str) -> None:
+    opened = ""
+    for found in BRACES.finditer(words):
+        brace = found[0]
+        if not opened and brace in _CLOSER:
+            opened = brace
+        elif opened and brace == _CLOSER[opened]:
+            opened = ""
+        elif opened:
+            raise Misconfigured(
+                f"In {where}: the tag opened with {opened} is not closed with {_CLOSER[opened]} in"
+                " the same paragraph."
+            )
+        else:
+            raise Misconfigured(f"In {where}: {brace} closes a tag that was not opened.")
+    if opened:
+        raise Misconfigured(
+            f"In {where}: the tag opened with {opened} is not closed with {_CLOSER[opened]} in the"
+            " same paragraph."
+        )
+
+
+def _plain_run_tag(paragraph: etree._Element) -> None:
+    """Make {{r field }} the same as {{ field }}.
+
+    docxtpl takes the run away and expects the field to bring its own; plain text left without a
+    run would not be shown at all.
+    """
+    texts = _texts(paragraph)
+    words = "".join(text.text or "" for text in texts)
+    gone = {found.end() - 1 for found in re.finditer(r"\{\{r(?=\s)", words)}
+    start = 0
+    for text in texts:
+        own = text.text or ""
+        text.text = "".join(each for index, each in enumerate(own, start) if index not in gone)
+        start += len(own)
+
+
+def _heading_above(drawing: etree._Element, package: Package) -> list[str]:
+    """The words of the nearest heading above a drawing, unless a tag is among them."""
+    outlined = heading_styles(package)
+    paragraph = next(drawing.iterancestors(f"{W}p"), None)
+    while paragraph is not None:
+        paragraph = next(paragraph.itersiblings(f"{W}p", preceding=True), None)
+        if paragraph is None:
+            break
+        style = paragraph.find(f"{W}pPr/{W}pStyle")
+        if style is not None and style.get(f"{W}val") in outlined:
+            words = _words(paragraph).strip()
+            return [words] if words and not TAG.search(words) else []
+    return []
+
+
+def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
+    """Raise `Misconfigured` for tags in parts that are not rendered, such as comments."""
+    for name, tree in package.trees.items():
+        if name in rendered or name == package.core:
+            continue
+        words = "".join(str(text) for text in tree.itertext())
+        if found := BRACES.search(words):
+            raise Misconfigured(
+                f"The template has a tag in {name} (near"
+                f" “{short(words[max(found.start() - 20, 0) :])}”), where it would be printed as"
+                " it stands; tags work in the body, headers, footers and footnotes."
+            )
+
+
+def refuse_tag_named_styles(package: Package) -> None:
+    """Raise `Misconfigured` for styles that would spoil the PDF for screen readers."""
+    for name, kind in package.types.items():
+        if kind != f"{WORD_TYPE}styles+xml":
+            continue
+        for style in package.trees[name].iter(f"{W}style"):
+            shown = style.find(f"{W}name")
+            words = "" if shown is None else str(shown.get(f"{W}val"))
+            if _TAG_NAME.fullmatch(words):
+                raise Misconfigured(
+                    f"The template's style “{words}” has the name of a PDF tag, which it would"
+                    " redefine for screen readers; give the style another name."
+                )
+
+
+def _unquoted(words: str) -> str:
+    for quoted, plain in (("{_{", "{{"), ("}_}", "}}"), ("{_%", "{%"), ("%_}", "%}")):
+        words = words.replace(quoted, plain)
+    return words

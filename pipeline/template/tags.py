@@ -1,0 +1,215 @@
+"""What tags may say: print a field, choose with `if`, repeat with `for`, and nothing else."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from jinja2 import TemplateSyntaxError, nodes
+from lxml import etree
+
+from pipeline.errors import Misconfigured
+from pipeline.template.needs import Needs
+from pipeline.template.parts import Part, around
+from pipeline.template.stamping import environment
+from pipeline.template.vocabulary import W, meant, short
+
+_MARKUP: Final = re.compile(r"<(/?)([\w:.-]+)(?:\s[^<>]*?)?(/?)>")
+_NO_WORDS_IN: Final = tuple(
+    f"{W}{name}"
+    for name in ("body", "hdr", "ftr", "footnote", "p", "r", "tbl", "tr", "tc", "hyperlink")
+)
+_PERMITTED: Final = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.Const,
+    nodes.If, nodes.For, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or,
+    nodes.Not,
+)  # fmt: skip
+_LOOP: Final = frozenset({"first", "last", "index", "length"})
+
+
+def checked(part: Part, names: frozenset[str]) -> Needs:
+    """See that a part's tags are permitted, use known names, and leave the document whole."""
+    try:
+        tree = environment(escape=True).parse(part.source)
+    except TemplateSyntaxError as error:
+        lineno = _opened_at(part.source) if "end of template" in str(error) else error.lineno
+        raise Misconfigured(
+            f"In {part.at(lineno)}: the tag cannot be understood. {_in_our_words(error)}"
+        ) from error
+    reader = _Reader(part=part, names=names)
+    reader.read(tree)
+    if reader.faults:
+        raise Misconfigured("\n".join(dict.fromkeys(reader.faults)))
+    whole = _outline(tree, part)
+    try:
+        result = etree.fromstring(whole, etree.XMLParser(resolve_entities=False))
+    except etree.XMLSyntaxError as error:
+        raise Misconfigured(
+            f"In {part.place}: the tags leave a damaged document ({error}); give each"
+            " {%p if %} and {%p for %} a paragraph of its own."
+        ) from error
+    for each in result.iter(*_NO_WORDS_IN):
+        if any((words or "").strip() for words in (each.text, *(child.tail for child in each))):
+            raise Misconfigured(
+                f"In {part.place}, at “{short(around(each))}”: a tag prints where Word"
+                " shows no text."
+            )
+    return Needs(
+        printed=reader.printed,
+        repeated=reader.repeated,
+        tested=reader.tested,
+        rings=frozenset(part.rings),
+    )
+
+
+def _in_our_words(error: TemplateSyntaxError) -> str:
+    words = str(error.message)
+    if "end of template" in words:
+        return "It is opened but its {% endif %} or {% endfor %} is missing."
+    return words.rstrip(".") + "."
+
+
+def _opened_at(source: str) -> int | None:
+    """The line of the innermost `if` or `for` that is not closed."""
+    opened: list[int] = []
+    line = 1
+    position = 0
+    for found in re.finditer(r"\{%[-+]?\s*(if|for|endif|endfor)\b", source):
+        line += source.count("\n", position, found.start())
+        position = found.start()
+        if not found[1].startswith("end"):
+            opened.append(line)
+        elif opened:
+            opened.pop()
+    return opened[-1] if opened else None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reader:
+    """Walks a part's tags, noting the fields they use and what they may not do."""
+
+    part: Part
+    names: frozenset[str]
+    printed: dict[str, str] = field(default_factory=dict)
+    repeated: dict[str, str] = field(default_factory=dict)
+    tested: dict[str, str] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def read(self, node: nodes.Node, bound: frozenset[str] = frozenset()) -> None:
+        match node:
+            case nodes.Output():
+                for printed in node.nodes:
+                    self._printed(printed, bound)
+            case nodes.For():
+                self._loop(node, bound)
+            case nodes.Name() | nodes.Getattr():
+                self._name(node, bound, self.tested)
+            case _ if not isinstance(node, _PERMITTED):
+                self._refuse(
+                    node,
+                    "a tag may print a field, choose with if and repeat with for; this"
+                    f" ({type(node).__name__.lower()}) is not permitted.",
+                )
+            case _:
+                for child in node.iter_child_nodes():
+                    self.read(child, bound)
+
+    def _printed(self, node: nodes.Node, bound: frozenset[str]) -> None:
+        match node:
+            case nodes.Name() | nodes.Getattr():
+                self._name(node, bound, self.printed)
+            case nodes.CondExpr(test=test, expr1=first, expr2=second):
+                self.read(test, bound)
+                self._printed(first, bound)
+                if second is not None:
+                    self._printed(second, bound)
+            case _:
+                self.read(node, bound)
+
+    def _loop(self, node: nodes.For, bound: frozenset[str]) -> None:
+        if bound or node.recursive or not isinstance(node.target, nodes.Name):
+            # Nested loops over a long text could take for ever.
+            self._refuse(node, "a loop may not stand within a loop, and goes over one list.")
+            return
+        self._name(node.iter, bound, self.repeated)
+        inner = bound | {node.target.name, "loop"}
+        for child in [*node.body, *([node.test] if node.test is not None else [])]:
+            self.read(child, inner)
+        for child in node.else_:
+            self.read(child, bound)
+
+    def _name(self, node: nodes.Node, bound: frozenset[str], noted: dict[str, str]) -> None:
+        steps: list[str] = []
+        top = node
+        while isinstance(top, nodes.Getattr):
+            steps.insert(0, top.attr)
+            top = top.node
+        if not isinstance(top, nodes.Name):
+            self._refuse(node, "only fields such as {{ authority }} or {{ upheld.percent }}.")
+            return
+        name = ".".join([top.name, *steps])
+        if top.name in bound:
+            if steps and not (top.name == "loop" and len(steps) == 1 and steps[0] in _LOOP):
+                self._refuse(node, f"there is nothing called {name} in a loop.")
+            return
+        if name in self.names or (
+            len(steps) == 1 and f"{top.name}.*" in self.names and not steps[0].startswith("_")
+        ):
+            noted.setdefault(name, self.part.at(node.lineno))
+            return
+        known = sorted(each for each in self.names if not each.endswith("*"))
+        self._refuse(node, f"there is no field {name}{meant(name, known)}")
+
+    def _refuse(self, node: nodes.Node, why: str) -> None:
+        self.faults.append(f"In {self.part.at(node.lineno)}: {why}")
+
+
+def _outline(tree: nodes.Template, part: Part) -> str:
+    """The document with every branch taken once, each having been seen to begin and end alike."""
+
+    def text(children: Iterable[nodes.Node]) -> str:
+        return "".join(one(child) for child in children)
+
+    def branch(node: nodes.Node, children: Iterable[nodes.Node]) -> str:
+        words = text(children)
+        if not _leaves_whole(words):
+            raise Misconfigured(
+                f"In {part.at(node.lineno)}: what this tag switches on or repeats begins in one"
+                " kind of place and ends in another; use {%p %} for both ends of it (each in a"
+                " paragraph of its own), or for neither."
+            )
+        return words
+
+    def one(node: nodes.Node) -> str:
+        match node:
+            case nodes.Output():
+                return text(node.nodes)
+            case nodes.TemplateData():
+                return node.data
+            case nodes.If():
+                taken = branch(node, node.body)
+                others = [branch(each, each.body) for each in node.elif_]
+                return "".join([taken, *others, branch(node, node.else_)])
+            case nodes.For():
+                return branch(node, node.body) + branch(node, node.else_)
+            case _:
+                return "x"
+
+    return text(tree.body)
+
+
+def _leaves_whole(xml: str) -> bool:
+    """Whether a stretch closes as many elements as it opens, and the same ones."""
+    opened: list[str] = []
+    closed: list[str] = []
+    for found in _MARKUP.finditer(xml):
+        closing, name, empty = found.groups()
+        if empty:
+            continue
+        if not closing:
+            opened.append(name)
+        elif not opened:
+            closed.append(name)
+        elif opened.pop() != name:
+            return False
+    return opened == closed[::-1]
