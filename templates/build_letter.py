@@ -505,14 +505,14 @@ def styles() -> str:
         + style(
             "paragraph",
             "Panel",
-            f'<w:keepLines/><w:spacing w:after="100" w:line="264" w:lineRule="auto"/>'
+            f'<w:keepLines/><w:spacing w:after="140" w:line="264" w:lineRule="auto"/>'
             f'<w:ind w:left="{indent}"/>',
             based_on="Normal",
         )
         + style(
             "paragraph",
             "Panel Headline",
-            f'{keep}<w:spacing w:after="80"/>',
+            f'{keep}<w:spacing w:after="120"/>',
             based_on="Panel",
             following="Panel",
         )
@@ -540,9 +540,11 @@ def styles() -> str:
         )
         + style(
             "character",
+            # Half as large again as the words beside it; larger, and programs that read a PDF by
+            # its looks take it for a line of its own.
             "Panel Percent",
             "",
-            f'<w:b/><w:bCs/><w:color w:val="{NAVY}"/><w:sz w:val="44"/><w:szCs w:val="44"/>',
+            f'<w:b/><w:bCs/><w:color w:val="{NAVY}"/><w:sz w:val="36"/><w:szCs w:val="36"/>',
             based_on="DefaultParagraphFont",
         )
         + style(
