@@ -305,7 +305,7 @@ LETTER = [
     tag("endif"),
     tag("endfor"),
     paragraph("Yours sincerely,", style="Closing"),
-    paragraph(run("{{ signatory }}", "Strong"), style="Signature", keep=True),
+    paragraph(run("{{ signatory }}", "Strong"), style="Signature"),
     tag("for post in signatory_posts", "Signature"),
     paragraph("{{ post }}", style="Signature"),
     tag("endfor", "Signature"),
@@ -491,7 +491,8 @@ def styles() -> str:
         + style(
             "paragraph",
             "Signature",
-            '<w:keepLines/><w:spacing w:after="20"/>',
+            # The last post holds on to page 3, which begins a new page all the same.
+            f'{keep}<w:spacing w:after="20"/>',
             based_on="Normal",
         )
         + style(
