@@ -66,8 +66,9 @@ def compile_template(data: bytes, *, fields: Collection[str]) -> CompiledTemplat
     names = frozenset(fields)
     package = Package.read(data)
     parts = [read_part(package, place, name, names) for name, place in rendered_parts(package)]
-    refuse_tags_elsewhere(package, {part.name for part in parts})
-    refuse_tag_named_styles(package)
+    rendered_names = {part.name for part in parts}
+    refuse_tags_elsewhere(package, rendered_names)
+    refuse_tag_named_styles(package, rendered_names)
     core = core_part(package)
     body, *_ = parts
     needs = Needs(printed={}, repeated={}, tested={}, rings=frozenset())

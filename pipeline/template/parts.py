@@ -342,15 +342,20 @@ def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
             )
 
 
-def refuse_tag_named_styles(package: Package) -> None:
-    """Raise `Misconfigured` for styles that would spoil the PDF for screen readers."""
+def refuse_tag_named_styles(package: Package, rendered: set[str]) -> None:
+    """Raise `Misconfigured` for styles in use that would spoil the PDF for screen readers."""
+    used = {
+        each.get(f"{W}val")
+        for name in rendered
+        for each in package.trees[name].iter(f"{W}pStyle", f"{W}rStyle", f"{W}tblStyle")
+    }
     for name, kind in package.types.items():
         if kind != f"{WORD_TYPE}styles+xml":
             continue
         for style in package.trees[name].iter(f"{W}style"):
             shown = style.find(f"{W}name")
             words = "" if shown is None else str(shown.get(f"{W}val"))
-            if _TAG_NAME.fullmatch(words):
+            if style.get(f"{W}styleId") in used and _TAG_NAME.fullmatch(words):
                 raise Misconfigured(
                     f"The template's style “{words}” has the name of a PDF tag, which it would"
                     " redefine for screen readers; give the style another name."

@@ -562,9 +562,11 @@ def test_a_style_named_like_a_pdf_tag_is_refused() -> None:
         "</w:styles>"
     )
     parts = {"[Content_Types].xml": types, "word/styles.xml": style.replace("NAME", "Figure")}
+    body = '<w:p><w:pPr><w:pStyle w:val="f"/></w:pPr></w:p>'
     with pytest.raises(Misconfigured, match="style “Figure” has the name of a PDF tag"):
-        compiled(paragraph("x"), **parts)
-    compiled(paragraph("x"), **{**parts, "word/styles.xml": style.replace("NAME", "Figures")})
+        compiled(body, **parts)
+    compiled(body, **{**parts, "word/styles.xml": style.replace("NAME", "Figures")})
+    compiled(paragraph("not in use"), **parts)
 
 
 def test_a_fault_in_the_header_says_so() -> None:
