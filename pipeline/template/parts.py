@@ -267,6 +267,15 @@ def _check_tags(paragraph: etree._Element, place: str) -> None:
         if holder is None:
             raise Misconfigured(f"In {where}: {tag} is not in a table; use {{%p %}} instead.")
         inside = "".join(text.text or "" for text in holder.iter(f"{W}t"))
+        if any(
+            each.tag != f"{W}br" or each.get(f"{W}type") in ("page", "column")
+            for each in holder.iter(f"{W}br", f"{W}drawing", f"{W}pict", f"{W}sectPr")
+        ):
+            raise Misconfigured(
+                f"In {where}: the {_WHOLE[unit]} of {tag} also holds a break or a picture, which"
+                " would be taken away with it; move that into a paragraph of its own (for a new"
+                " page, Paragraph > Line and Page Breaks > Page break before)."
+            )
         rest = inside.replace(tag, "", 1).strip()
         if rest:
             raise Misconfigured(

@@ -431,6 +431,12 @@ def test_a_tag_that_is_not_permitted_is_refused_with_its_place(body: list[str], 
         compiled(*(paragraph(each) for each in body))
 
 
+@pytest.mark.parametrize("lost", ['<w:r><w:br w:type="page"/></w:r>', ring()])
+def test_what_would_vanish_with_a_tag_is_refused(lost: str) -> None:
+    with pytest.raises(Misconfigured, match="taken away with it"):
+        compiled(paragraph("{%p if noun %}", lost), paragraph("x"), paragraph("{%p endif %}"))
+
+
 def test_every_fault_of_a_part_is_said_at_once() -> None:
     with pytest.raises(Misconfigured) as caught:
         compiled(paragraph("{{ first }}"), paragraph("{{ second }}"))
