@@ -258,6 +258,12 @@ def test_parts_that_stay_are_copied_as_they_lay() -> None:
         assert before.getinfo(kept).compress_size == after.getinfo(kept).compress_size
 
 
+def test_docxtpls_way_of_writing_braces_is_kept() -> None:
+    assert stamped(paragraph("Write {_{ noun }_} and {_% if %_}.")) == [
+        "Write {{ noun }} and {% if %}."
+    ]
+
+
 def test_used_names_are_dotted() -> None:
     template = compiled(
         paragraph("{{ facts.courses }}", ring()),
