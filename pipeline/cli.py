@@ -46,6 +46,7 @@ db_app = typer.Typer(help="Look after the ledger's database.", no_args_is_help=T
 app.add_typer(db_app, name="db")
 
 _chosen: dict[str, Path] = {}
+_INTERRUPTED = 128 + 2
 
 
 def _choose(config: Path | None) -> Path | None:
@@ -280,12 +281,11 @@ def main() -> NoReturn:
         code = app(standalone_mode=False)
     except typer.Exit as ended:
         code = ended.exit_code
+        if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
+            err.print("Interrupted. Everything done so far is kept; run it again to go on.")
     except typer.Abort:
         err.print("Given up; nothing was changed.")
         code = 1
-    except KeyboardInterrupt:
-        err.print("Interrupted. Everything done so far is kept; run it again to go on.")
-        code = 130
     except LettersError as error:
         err.print(f"letters: {error}", markup=False, style="bold red")
         code = error.exit_code

@@ -114,13 +114,13 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a relay said: the three-digit code and its text, as received."""
+    """What a relay said: the three-digit code and its text; code 0 where no relay was asked."""
 
     code: int
     text: str
 
     def __str__(self) -> str:
-        return f"{self.code} {self.text}".strip()
+        return f"{self.code} {self.text}".strip() if self.code else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,4 +173,4 @@ def retry_after(attempt: int) -> timedelta:
     Four hours at most: greylisting passes within minutes, a full mailbox or a moved server within
     a day or not at all.
     """
-    return min(timedelta(minutes=5) * 2 ** min(attempt - 1, 8), timedelta(hours=4))
+    return min(timedelta(minutes=5 * 2 ** min(attempt - 1, 8)), timedelta(hours=4))

@@ -17,8 +17,8 @@ from pipeline import capture, owner, wording
 from pipeline.archive import Archive, message_name
 from pipeline.capture import CaptureServer
 from pipeline.database import Database
-from pipeline.delivery import Mode, NotTried, Outcome, State, retry_after
-from pipeline.errors import Unavailable
+from pipeline.delivery import Mode, NotTried, Outcome, Rejected, Reply, State, retry_after
+from pipeline.errors import LetterFault, Unavailable
 from pipeline.ledger import deliveries, messages
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
@@ -27,7 +27,10 @@ from pipeline.message import Recipient, compose_message, pdf_filename
 from pipeline.transport import Relay, Session, Transport
 
 LEASE = timedelta(minutes=20)
-"""Longer than one transaction can take: 600 s for the reply, and the body before it."""
+"""Longer than a transaction takes up to its intent, and from there to the reply (600 s at most).
+
+The intent renews it.
+"""
 
 _CONNECTIONS = 2
 
@@ -163,7 +166,13 @@ class _Dispatch:
                 raise
 
     def _send(self, transport: Transport, claimed: Claim) -> None:
-        envelope_sender, data = self._frozen(claimed.message_id)
+        try:
+            envelope_sender, data = self._frozen(claimed.message_id)
+        except LetterFault as fault:
+            # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
+            refused = Rejected(reply=Reply(code=0, text=str(fault)))
+            deliveries.settle(self._db, claimed, refused, retry_at=_now(), now=_now())
+            return
 
         def commit_intent(session: Session) -> bool:
             return deliveries.intend(
@@ -171,6 +180,7 @@ class _Dispatch:
                 claimed,
                 relay=f"{session.host}:{session.port}",
                 local_port=session.local_port,
+                lease=LEASE,
                 now=_now(),
             )
 

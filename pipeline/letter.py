@@ -212,6 +212,11 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
     recipients: list[dict[str, Any]] = []
     try:
         chiefs = [officer for officer in record.officers if officer.role == CHIEF_EXECUTIVE]
+        if not authority.active_on(edition.letter_date) and record.addressee is authority:
+            raise LetterFault(
+                f"{authority.name} does not exist on {long_date(edition.letter_date)}, and its line"
+                " of successors in the authorities table leads to nobody; correct successor_code."
+            )
         if not chiefs:
             raise LetterFault(
                 f"{record.addressee.name} has no chief executive in the officers table on"

@@ -5,22 +5,23 @@ a command should offer. A backup is the way back.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic.config import Config
-from alembic.runtime.environment import EnvironmentContext
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+import sqlalchemy as sa
 
 from pipeline.database import Database
 from pipeline.errors import Misconfigured, Refused
+from pipeline.schema import VERSION
+
+# Alembic itself is imported only where something has to be migrated: it costs every command half a
+# second, and hardly any command migrates.
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 
 def head() -> str:
     """The newest migration that this version of the code has."""
-    found = _scripts().get_current_head()
-    if found is None:
-        raise Misconfigured("This installation has no migrations; install it again.")
-    return found
+    return VERSION
 
 
 def current(db: Database) -> str | None:
@@ -28,7 +29,10 @@ def current(db: Database) -> str | None:
     if db.path is not None and not db.path.exists():
         return None
     with db.read() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not sa.inspect(connection).has_table("alembic_version"):
+            return None
+        version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return None if version is None else str(version)
 
 
 def upgrade(db: Database) -> tuple[str | None, str]:
@@ -37,6 +41,10 @@ def upgrade(db: Database) -> tuple[str | None, str]:
     An SQLite file and its folder are created. Raises Misconfigured for a database that was written
     by a newer version of the code.
     """
+    from alembic.config import Config  # noqa: PLC0415 - see above
+    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+
     if db.path is not None:
         db.path.parent.mkdir(parents=True, exist_ok=True)
     scripts = _scripts()
@@ -85,7 +93,7 @@ def require_current(db: Database) -> None:
         )
 
 
-def _refuse_newer(db: Database, stands_at: str | None, scripts: ScriptDirectory) -> None:
+def _refuse_newer(db: Database, stands_at: str | None, scripts: "ScriptDirectory") -> None:
     known = {script.revision for script in scripts.walk_revisions()}
     if stands_at is not None and stands_at not in known:
         raise Misconfigured(
@@ -94,7 +102,9 @@ def _refuse_newer(db: Database, stands_at: str | None, scripts: ScriptDirectory)
         )
 
 
-def _scripts() -> ScriptDirectory:
+def _scripts() -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
+
     return ScriptDirectory(str(_folder()))
 
 

@@ -16,6 +16,9 @@ from sqlalchemy.types import TypeDecorator
 from pipeline.delivery import LEASED, OPEN, Mode, State
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 
+VERSION = "0001"
+"""The migration that these tables are the result of."""
+
 metadata = sa.MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -108,12 +108,25 @@ def claim(
 
 
 def intend(
-    db: Database, claimed: Claim, *, relay: str, local_port: int | None, now: datetime
+    db: Database,
+    claimed: Claim,
+    *,
+    relay: str,
+    local_port: int | None,
+    lease: timedelta,
+    now: datetime,
 ) -> bool:
-    """Commit the intent to write the dot; False if the claim is no longer ours: then no dot."""
+    """Commit the intent to write the dot; False if the claim is no longer ours: then no dot.
+
+    The lease begins anew, as the wait for the relay's answer may be long.
+    """
+    d = schema.deliveries
     with db.write() as connection:
         if not _move(connection, claimed, State.CLAIMED, State.SENDING):
             return False
+        connection.execute(
+            sa.update(d).where(d.c.id == claimed.delivery_id).values(lease_until=now + lease)
+        )
         connection.execute(
             _attempt(claimed).values(intent_at=now, relay=relay, local_port=local_port)
         )

@@ -94,7 +94,7 @@ def claim(db: Database, run: Run, owner: str = "worker", now: datetime = NOW) ->
 
 
 def intend(db: Database, claimed: Claim) -> bool:
-    return deliveries.intend(db, claimed, relay="127.0.0.1:25", local_port=1, now=NOW)
+    return deliveries.intend(db, claimed, relay="127.0.0.1:25", local_port=1, lease=LEASE, now=NOW)
 
 
 def settle(db: Database, claimed: Claim, outcome: Any) -> bool:

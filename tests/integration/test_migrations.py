@@ -7,6 +7,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from pipeline import migrate, schema
 from pipeline.database import Database
@@ -51,6 +52,11 @@ def test_constraints_and_partial_indexes_are_the_ones_in_the_code(
         assert "in_doubt" in expected["deliveries.uq_deliveries_open"]
         assert _constraints(from_migrations) == expected
     made.close()
+
+
+def test_the_tables_version_is_the_newest_migration() -> None:
+    folder = Path(migrate.__file__).parent.parent / "migrations"
+    assert ScriptDirectory(str(folder)).get_current_head() == schema.VERSION
 
 
 def test_upgrading_twice_changes_nothing(db: Database) -> None:

@@ -265,6 +265,10 @@ def test_a_broken_line_of_successors_leads_nowhere() -> None:
     assert addressee(one, register, EDITION.letter_date) is one
     assert addressee(replace(one, successor_code="C"), register, EDITION.letter_date).code == "A"
     assert addressee(replace(one, successor_code=None), register, EDITION.letter_date).code == "A"
+    nobody = Record(authority=one, addressee=one, officers=[CHIEF], counts=Counts())
+    fault = compose(nobody, EDITION, AVERAGES).fault
+    assert fault is not None
+    assert "leads to nobody; correct successor_code" in fault
 
 
 def test_names_are_kept_as_written() -> None:
