@@ -345,6 +345,8 @@ def _recipients(
         )
         if officer.role not in entry["roles"]:
             entry["roles"].append(officer.role)
+        elif officer.name and officer.name not in entry["name"]:
+            entry["name"] += f" and {officer.name}"  # two who share a post and a mailbox
     return list(by_address.values())
 
 

@@ -10,6 +10,12 @@ from pipeline.database import Database
 from tests.postgres import PostgresServer, running_postgres
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-golden", action="store_true", help="write the golden letters anew; read the diff"
+    )
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server that lives as long as the test session."""

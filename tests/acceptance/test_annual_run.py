@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pypdfium2
+import pypdfium2  # type: ignore[import-untyped]
 import pytest
 
 from tests.acceptance.site import ROOT, Site, read_sample

@@ -133,6 +133,12 @@ def test_an_address_in_two_roles_gets_one_copy() -> None:
     ]
 
 
+def test_two_chief_executives_at_one_address_get_one_copy_that_names_both() -> None:
+    other = replace(CHIEF, honorific="Mr", given_name="Ravi", family_name="Shah")
+    [one] = composed(CHIEF, other).recipients
+    assert (one["name"], one["roles"]) == ("Ms Alex Jones and Mr Ravi Shah", ["chief_executive"])
+
+
 def test_only_the_roles_of_the_edition_are_copied() -> None:
     leader = replace(LINK, role="leader", email="leader@anytown.example")
     letter = composed(CHIEF, LINK, leader)
