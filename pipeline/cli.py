@@ -7,6 +7,7 @@ unavailable, 78 configuration. `status` and `show` end with 0 whenever they coul
 import difflib
 import getpass
 import os
+import signal
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from pipeline import bootstrap, importer, migrate, run
 from pipeline.delivery import State
 from pipeline.display import (
     err,
+    interrupted,
     out,
     print_json,
     print_loaded,
@@ -280,12 +282,12 @@ def db_upgrade(as_json: AsJson = False, config: Config = None) -> None:  # noqa:
 def main() -> NoReturn:
     """Run the command line; every error that is meant for a person ends as one sentence."""
     _chosen.clear()
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
     try:
         code = app(standalone_mode=False)
     except typer.Exit as ended:
         code = ended.exit_code
-        if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
-            err.print("Interrupted. Everything done so far is kept; run it again to go on.")
     except typer.Abort:
         err.print("Given up; nothing was changed.")
         code = 1
@@ -302,6 +304,8 @@ def main() -> NoReturn:
         if show_usage is not None:
             show_usage()
         code = error.exit_code
+    if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
+        err.print("Interrupted. Everything done so far is kept; run it again to go on.")
     sys.exit(code if isinstance(code, int) else 0)
 
 

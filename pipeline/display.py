@@ -2,10 +2,12 @@
 
 import json
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from types import FrameType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -207,6 +209,24 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+_interruption = threading.Event()
+
+
+def interrupted(_signal: int, _frame: FrameType | None) -> None:
+    """Handle Ctrl-C or a request to end: at once if Python lets it, else at the next step.
+
+    An exception that a signal raises is lost where Python cannot let it through (in a finalizer,
+    say); so it is also remembered, and whoever reports progress next is stopped.
+    """
+    _interruption.set()
+    raise KeyboardInterrupt
+
+
+def _stop_if_interrupted() -> None:
+    if _interruption.is_set():
+        raise KeyboardInterrupt
+
+
 class _Bars:
     """Progress bars on a terminal."""
 
@@ -218,6 +238,7 @@ class _Bars:
         self._task = self._bars.add_task(stage, total=total)
 
     def advance(self) -> None:
+        _stop_if_interrupted()
         self._bars.advance(self._task)
 
     def end(self) -> None:
@@ -238,6 +259,7 @@ class _Lines:
         self._say()
 
     def advance(self) -> None:
+        _stop_if_interrupted()
         self._done += 1
         if self._done * 10 // max(self._total, 1) != (self._done - 1) * 10 // max(self._total, 1):
             self._say()

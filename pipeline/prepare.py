@@ -82,4 +82,5 @@ class Preparer:
                 *(str(fact) for fact in fields["facts"].values()),
             ],
             panel_headings=self.template.panel_headings,
+            fixed_texts=self.template.fixed_texts,
         )
