@@ -75,7 +75,7 @@ def running_postgres() -> Iterator[PostgresServer]:
             env=environment,
             cwd="/",
         )
-        port = _free_port()
+        port = free_port()
         log = (folder / "log").open("wb")
         process = subprocess.Popen(
             [
@@ -137,7 +137,8 @@ def _unprivileged() -> pwd.struct_passwd | None:
     sys.exit("PostgreSQL will not run as root, and there is no user nobody to run it as.")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on loopback that nothing listens on just now."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
