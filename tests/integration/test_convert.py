@@ -2,9 +2,11 @@
 
 import contextlib
 import datetime as dt
+import hashlib
 import http.server
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,8 +22,7 @@ import pypdfium2  # type: ignore[import-untyped]
 import pytest
 from docx.oxml.ns import qn
 
-from pipeline import convert
-from pipeline.convert import Converter, Office, find_office, finish
+from pipeline.convert import Converter, Office, directory, find_office, finish
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 
 DAY = dt.datetime(2020, 7, 22, 9, 0, tzinfo=dt.timezone(dt.timedelta(hours=1)))
@@ -30,6 +31,13 @@ DAY = dt.datetime(2020, 7, 22, 9, 0, tzinfo=dt.timezone(dt.timedelta(hours=1)))
 @pytest.fixture(scope="module")
 def office() -> Office:
     return find_office()
+
+
+@pytest.fixture(scope="module")
+def raw(office: Office) -> bytes:
+    """A PDF as LibreOffice made it."""
+    with Converter(office, timeout=60) as converter:
+        return converter.convert(letter("Hammersmith & Fulham"))
 
 
 @pytest.fixture(autouse=True)
@@ -121,16 +129,15 @@ def test_the_same_docx_gives_the_same_bytes(office: Office) -> None:
             raw.append(converter.convert(docx_bytes))
         second = int(time.time())
         wait_until(lambda second=second: int(time.time()) > second, "the next second")  # type: ignore[misc]
-    first, again = (finish(pdf, created=DAY, seed="seed") for pdf in raw)
     assert raw[0] != raw[1]
-    assert first == again
-    assert finish(raw[0], created=DAY, seed="other") != first
-    assert finish(first, created=DAY, seed="seed") == first
+    for way in (lambda pdf: pdf, rewritten):
+        first, again = (finish(way(pdf), created=DAY, seed="seed") for pdf in raw)
+        assert first == again
+        assert finish(way(raw[0]), created=DAY, seed="other") != first
+        assert finish(first, created=DAY, seed="seed") == first
 
 
-def test_finishing_keeps_the_pdf_whole(office: Office) -> None:
-    with Converter(office, timeout=60) as converter:
-        raw = converter.convert(letter("Hammersmith & Fulham"))
+def test_finishing_keeps_the_pdf_whole(raw: bytes) -> None:
     finished = finish(raw, created=DAY, seed="seed")
     assert text_of(finished) == text_of(raw)
     with pikepdf.open(io.BytesIO(finished)) as document:
@@ -156,17 +163,121 @@ def test_finishing_keeps_the_pdf_whole(office: Office) -> None:
     ("there", "instead"),
     [(b"/Marked true", b"/Marked null"), (b"/ToUnicode ", b"/ToNothing "), (b"/Lang(", b"/Long(")],
 )
-def test_does_not_call_accessible_what_is_not(office: Office, there: bytes, instead: bytes) -> None:
-    with Converter(office, timeout=60) as converter:
-        raw = converter.convert(letter())
-    assert b"<pdfaid:conformance>A<" in finish(raw, created=DAY, seed="seed")
-    finished = finish(raw.replace(there, instead), created=DAY, seed="seed")
-    assert b"<pdfaid:conformance>B<" in finished
+def test_does_not_call_accessible_what_is_not(raw: bytes, there: bytes, instead: bytes) -> None:
+    assert there in raw
+    assert conformance(finish(raw, created=DAY, seed="seed")) == "A"
+    assert conformance(finish(raw.replace(there, instead), created=DAY, seed="seed")) == "B"
 
 
-def test_finish_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(Unavailable, match="creation date"):
-        finish(b"%PDF-1.7\n%%EOF", created=DAY, seed="seed")
+def conformance(pdf: bytes) -> str:
+    with pikepdf.open(io.BytesIO(pdf)) as document, document.open_metadata() as metadata:
+        return str(metadata["pdfaid:conformance"])
+
+
+def _drop_metadata(document: pikepdf.Pdf) -> None:
+    del document.Root.Metadata
+
+
+def _break_metadata(document: pikepdf.Pdf) -> None:
+    document.Root.Metadata.write(b"<rdf:RDF>")
+
+
+def _empty_metadata(document: pikepdf.Pdf) -> None:
+    document.Root.Metadata.write(b"<nothing/>")
+
+
+def rewritten(
+    pdf: bytes,
+    edit: Callable[[pikepdf.Pdf], None] = lambda document: None,  # noqa: ARG005
+) -> bytes:
+    """Give the same PDF as a LibreOffice nobody knows might write it: all its objects packed."""
+    file = io.BytesIO()
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        edit(document)
+        document.save(
+            file,
+            object_stream_mode=pikepdf.ObjectStreamMode.generate,
+            fix_metadata_version=False,
+        )
+    return file.getvalue()
+
+
+def stamps(pdf: bytes) -> list[str]:
+    """Give everything in a finished PDF that would differ from export to export."""
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        assert document.check_pdf_syntax() == []
+        dates = [str(date)[:17] for name, date in document.docinfo.items() if "Date" in name]
+        said = document.Root.Metadata.read_bytes().decode()
+        profile = document.Root.OutputIntents[0].DestOutputProfile.read_bytes()
+        identifier = bytes(document.trailer.ID[0]).hex()
+        checksum = str(document.trailer.get("/DocChecksum"))
+        return [
+            *dates,
+            *re.findall(r"<xmp:\w+Date>([^<]*)<", said),
+            hashlib.sha256(profile).hexdigest(),
+            identifier,
+            checksum,
+            conformance(pdf),
+        ]
+
+
+def test_a_known_office_is_finished_in_place_and_an_unknown_one_by_rewriting(
+    office: Office, raw: bytes
+) -> None:
+    finished = finish(raw, created=DAY, seed="seed")
+    other = finish(rewritten(raw), created=DAY, seed="seed")
+    newer = finish(
+        raw.replace(b"LibreOffice 25.2.", b"LibreOffice 99.2."), created=DAY, seed="seed"
+    )
+    # LibreOffice and qpdf each begin a file with bytes of their own.
+    assert (finished[:20] == raw[:20]) == office.version.startswith("25.2.")
+    assert other[:20] != raw[:20]
+    assert newer[:20] != raw[:20]
+    assert stamps(finished) == stamps(other) == stamps(newer)
+    assert stamps(finished)[0] == "D:20200722080000Z"
+    assert text_of(finished) == text_of(other) == text_of(newer)
+    assert finish(other, created=DAY, seed="seed") == other
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [
+        pytest.param(rb"/CreationDate\(D:\d{14}Z", b"/CreationDate(D:20200101000000+", id="date"),
+        pytest.param(rb"/ID \[", b"/Id [", id="identifiers"),
+        pytest.param(rb"/DocChecksum", b"/DocCheckSum", id="checksum"),
+        pytest.param(rb"<xmp:CreateDate>\d{4}", b"<xmp:CreateDate>4 Ju", id="metadata's date"),
+        pytest.param(rb"startxref\s+\d+", b"startxref\n0", id="no table"),
+    ],
+)
+def test_one_byte_out_of_place_is_no_trouble(raw: bytes, there: bytes, instead: bytes) -> None:
+    odd, count = re.subn(there, instead, raw)
+    assert count == 1
+    finished = finish(odd, created=DAY, seed="seed")
+    assert finished[:20] != raw[:20]
+    with pikepdf.open(io.BytesIO(finished)) as document, document.open_metadata() as metadata:
+        assert str(document.docinfo.CreationDate) == "D:20200722080000Z"
+        assert metadata["xmp:CreateDate"] == "2020-07-22T08:00:00Z"
+    assert text_of(finished) == text_of(raw)
+
+
+def test_only_what_cannot_be_finished_is_a_fault_and_says_why(raw: bytes) -> None:
+    for rubbish in (b"", b"%PDF-1.7\n%%EOF", raw[: len(raw) // 3]):
+        with pytest.raises(LetterFault, match="cannot be finished"):
+            finish(rubbish, created=DAY, seed="seed")
+    for there, instead, why in (
+        (b"<pdfuaid:part>1<", b"<pdfuaid:part>0<", "does not say that it is PDF/UA-1"),
+        (b"<pdfaid:part>2<", b"<pdfaid:part>3<", "does not say that it is PDF/A-2"),
+    ):
+        assert there in raw
+        with pytest.raises(LetterFault, match=why):
+            finish(raw.replace(there, instead), created=DAY, seed="seed")
+    for edit, why in (
+        (_drop_metadata, "has no metadata"),
+        (_break_metadata, "cannot be finished"),
+        (_empty_metadata, "does not say that it is PDF/UA-1"),
+    ):
+        with pytest.raises(LetterFault, match=why):
+            finish(rewritten(raw, edit), created=DAY, seed="seed")
     with pytest.raises(ValueError, match="aware"):
         finish(b"", created=DAY.replace(tzinfo=None), seed="seed")
 
@@ -412,7 +523,7 @@ def test_nothing_a_letter_links_to_is_fetched(
             assert converter.convert(linking).startswith(b"%PDF")
         assert server.asked == []
         # It is the profile's settings that see to it: without them the picture is asked for.
-        monkeypatch.setattr(convert, "_SETTINGS", {})
+        monkeypatch.setattr(directory, "SETTINGS", {})
         with Converter(office, timeout=60) as converter:
             converter.convert(linking)
         assert "/ring.png" in server.asked

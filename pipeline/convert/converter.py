@@ -1,0 +1,247 @@
+"""One LibreOffice that stays up, supervised, and never outlives its owner."""
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from pipeline.convert.directory import discard_office, own_directory, registry, remove, sweep
+from pipeline.convert.office import START_SECONDS, Office, environment
+from pipeline.errors import LetterFault, Unavailable
+
+WORKER = Path(__file__).parent.with_name("uno_worker.py")
+RECYCLE_AFTER = 400
+"""Letters after which a LibreOffice is replaced by a fresh one, before its memory has grown."""
+ROOM = 8 << 20
+"""Bytes free below which a failure is put down to a full disk and not to the letter."""
+
+
+class _Failed(Exception):
+    """One try at one letter did not give a PDF; says why, as a clause."""
+
+
+class Converter:
+    """One LibreOffice, kept up from letter to letter; for one thread of one process at a time.
+
+    `timeout` is the seconds one letter may take. A context manager: entering starts the office,
+    leaving ends it and removes its directory.
+    """
+
+    def __init__(
+        self, office: Office, *, timeout: float, recycle_after: int = RECYCLE_AFTER
+    ) -> None:
+        self._office = office
+        self._timeout = timeout
+        self._recycle_after = recycle_after
+        self._made_by = os.getpid()
+        self._directory: Path | None = None
+        self._lock = -1
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._converted = 0
+        self.office_pid: int | None = None
+        """The process id of soffice.bin while it is up."""
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def convert(self, docx: bytes) -> bytes:
+        """Answer the PDF of a docx, not yet finished (see `finish`).
+
+        Raises `LetterFault` when this docx failed twice, each time in a fresh or proven office;
+        `Unavailable` when LibreOffice cannot be started, or the disk is full.
+        """
+        if not docx.startswith(b"PK\x03\x04"):
+            raise LetterFault("The stamped letter is not a docx (a zip file) at all.")
+        reasons: list[str] = []
+        while len(reasons) < 2:
+            if not self._is_up() or self._converted >= self._recycle_after:
+                self._start()
+            try:
+                pdf = self._try(docx)
+            except _Failed as failed:
+                reasons.append(str(failed))
+                self._stop()  # an office that failed one letter is not trusted with another
+                self._blame_a_full_disk()
+            else:
+                self._converted += 1
+                return pdf
+        tries = reasons[0] if reasons[0] == reasons[1] else f"first {reasons[0]}, then {reasons[1]}"
+        raise LetterFault(
+            f"LibreOffice {self._office.version} failed twice to turn this letter into a PDF:"
+            f" {tries}. Open its docx to see what sets it apart."
+        )
+
+    def close(self) -> None:
+        """End LibreOffice and remove its directory; harmless when that is done already."""
+        # A forked child has this object too, but neither the office nor the directory is its own.
+        if self._made_by != os.getpid():
+            return
+        self._stop()
+        if self._directory is not None:
+            remove(self._directory)
+            os.close(self._lock)
+            self._directory = None
+
+    def _is_up(self) -> bool:
+        return self._worker is not None and self._worker.poll() is None
+
+    def _start(self) -> None:
+        self._stop()
+        if self._directory is None:
+            root = Path(tempfile.gettempdir())
+            sweep(root)
+            try:
+                self._directory, self._lock = own_directory(root)
+            except OSError as fault:
+                raise Unavailable(
+                    f"LibreOffice cannot be given a directory in {root}: {fault}."
+                    " Make room there, or set TMPDIR to another place."
+                ) from fault
+        directory = self._directory
+        try:
+            discard_office(directory)
+            profile = directory / "profile" / "user"
+            profile.mkdir(parents=True)
+            (profile / "registrymodifications.xcu").write_text(registry(), encoding="utf-8")
+            # The kernel's death signal follows the thread that starts a process, so it may only
+            # be asked for by the thread that lasts as long as the process.
+            tie = "tied" if threading.current_thread() is threading.main_thread() else "free"
+            with (directory / "stderr").open("wb") as stderr:
+                self._worker = subprocess.Popen(  # noqa: S603  (no shell)
+                    [
+                        *(self._office.python, "-I", WORKER),
+                        *(str(os.getpid()), tie, self._office.program, directory),
+                    ],
+                    cwd=directory,
+                    env=environment(directory),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    bufsize=0,
+                    start_new_session=True,
+                )
+            kind, content = self._exchange(b"", START_SECONDS)
+            if kind != b"R":
+                raise _Failed(f"it answered {kind!r}")
+        except (OSError, _Failed) as fault:
+            self._stop()
+            self._blame_a_full_disk()
+            raise Unavailable(
+                f"LibreOffice {self._office.version} ({self._office.program}) does not start:"
+                f" {fault}. It last said: {_tail(directory / 'stderr') or 'nothing'}"
+            ) from fault
+        self.office_pid = int(content)
+        self._converted = 0
+
+    def _stop(self) -> None:
+        worker, self._worker, self.office_pid = self._worker, None, None
+        if worker is None or self._made_by != os.getpid():
+            return
+        _stdin(worker).close()  # at which the worker ends its office, takes its exit code and goes
+        with selectors.DefaultSelector() as selector:
+            selector.register(_stdout(worker), selectors.EVENT_READ)
+            deadline = time.monotonic() + 2
+            while selector.select(max(0.0, deadline - time.monotonic())):
+                if not _stdout(worker).read(1 << 16):
+                    break
+        _stdout(worker).close()
+        # The group's number is still its own here, because its leader has not been waited for.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+    def _try(self, docx: bytes) -> bytes:
+        frame = b"C" + struct.pack(">I", len(docx)) + docx
+        kind, content = self._exchange(frame, self._timeout)
+        if kind == b"F":
+            raise _Failed(content.decode(errors="replace").strip().rstrip("."))
+        if kind != b"P":
+            raise _Failed(f"the worker answered {kind!r}")
+        if not content.startswith(b"%PDF-"):
+            raise _Failed("what came back is no PDF")
+        if not content.rstrip().endswith(b"%%EOF"):
+            raise _Failed("the PDF that came back breaks off")
+        return content
+
+    def _exchange(self, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
+        """Write a frame and read the one that answers it; both within the seconds given."""
+        try:
+            return self._write_and_read(frame, seconds)
+        except BaseException:
+            # Also when a person interrupts: an answer left unread would pass for the next one's.
+            self._stop()
+            raise
+
+    def _write_and_read(self, frame: bytes, seconds: float) -> tuple[bytes, bytes]:
+        worker = self._worker
+        if worker is None:
+            raise _Failed("the worker is not there")
+        stdin, stdout = _stdin(worker), _stdout(worker)
+        deadline = time.monotonic() + seconds
+        left = memoryview(frame)
+        answer = bytearray()
+        os.set_blocking(stdin.fileno(), False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            if left:
+                selector.register(stdin, selectors.EVENT_WRITE)
+            while len(answer) < 5 or len(answer) < 5 + struct.unpack(">I", answer[1:5])[0]:
+                ready = selector.select(max(0.0, deadline - time.monotonic()))
+                if not ready and time.monotonic() >= deadline:
+                    raise _Failed(f"no answer within {seconds:g} seconds")
+                for key, _ in ready:
+                    if key.fileobj is stdout:
+                        part = stdout.read(1 << 20)
+                        if not part:
+                            raise _Failed("LibreOffice crashed or was killed")
+                        answer += part
+                    else:
+                        try:
+                            left = left[stdin.write(left) or 0 :]
+                        except BrokenPipeError as fault:
+                            raise _Failed("LibreOffice crashed or was killed") from fault
+                        if not left:
+                            selector.unregister(stdin)
+        return bytes(answer[:1]), bytes(answer[5:])
+
+    def _blame_a_full_disk(self) -> None:
+        if self._directory is not None and shutil.disk_usage(self._directory).free < ROOM:
+            raise Unavailable(
+                f"There is no room left in {self._directory.parent}, where LibreOffice works."
+                " Make room there, or set TMPDIR to another place."
+            )
+
+
+def _stdin(worker: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert worker.stdin is not None  # noqa: S101  (it was asked for)
+    return worker.stdin
+
+
+def _stdout(worker: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert worker.stdout is not None  # noqa: S101  (it was asked for)
+    return worker.stdout
+
+
+def _tail(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()[-1000:]
+    except OSError:
+        return ""
