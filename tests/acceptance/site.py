@@ -84,7 +84,8 @@ class Site:
     def mail(self) -> list["Captured"]:
         """Every captured message, in the order of the recipients."""
         found = []
-        for path in (self.maildir / "new").iterdir() if self.maildir.exists() else ():
+        new = self.maildir / "new"
+        for path in new.iterdir() if new.exists() else ():
             data = path.read_bytes()
             head, _, rest = data.partition(b"\r\n")
             assert head.startswith(b"Return-Path: "), head

@@ -169,7 +169,7 @@ def test_nothing_is_sent_before_it_is_approved(site: Site, tmp_path: Path) -> No
     two = {"LETTERS_APPROVAL__PEOPLE": "2"}
     site.letters("import", str(part_of_the_sample(tmp_path / "data", SOME[:2])))
     done = site.letters("run", "2020", expect=1, env=two)
-    assert "2 people must approve" in done.stdout
+    assert "2 more people must approve" in done.stdout
     assert site.mail() == []
     site.letters("approve", "2020", "--by", "Ann", env=two)
     site.letters("approve", "2020", "--by", "Ann", env=two)
