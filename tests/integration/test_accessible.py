@@ -4,7 +4,7 @@ import datetime as dt
 import io
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,12 @@ RECORDS = {
     ),
 }
 PROFILES = "PDFUA-1", "PDFA-2A"
-WAYS = "as it is", "written another way", "from an unknown LibreOffice"
+WAYS = (
+    "as it is",
+    "written another way",
+    "from an unknown LibreOffice",
+    "with an older LibreOffice's faults",
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +126,23 @@ def raw(converter: Converter, template: CompiledTemplate) -> dict[str, bytes]:
     }
 
 
+def elements(document: pikepdf.Pdf) -> Iterator[Dictionary]:
+    """Every element of the structure, in the order in which it is read out."""
+    waiting: list[Any] = [document.Root.StructTreeRoot.K]
+    while waiting:
+        held = waiting.pop()
+        if isinstance(held, Array):
+            waiting += reversed(list(held))
+        elif isinstance(held, Dictionary) and "/S" in held:
+            yield held
+            waiting.append(held.get("/K"))
+
+
+def figures(pdf: bytes) -> list[str]:
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        return [str(each.Alt) for each in elements(document) if str(each.S) == "/Figure"]
+
+
 def finished(pdf: bytes) -> bytes:
     return finish(pdf, created=DAY, seed="seed")
 
@@ -132,12 +154,40 @@ def made(pdf: bytes, way: str) -> bytes:
             return finished(pdf)
         case "from an unknown LibreOffice":
             return finished(re.sub(rb"(<pdf:Producer>LibreOffice )\d+", rb"\g<1>99", pdf))
+        case "with an older LibreOffice's faults":
+            return finished(rewritten(pdf, age))
         case _:
-            file = io.BytesIO()
-            with pikepdf.open(io.BytesIO(pdf)) as document:
-                packed = pikepdf.ObjectStreamMode.generate
-                document.save(file, object_stream_mode=packed, fix_metadata_version=False)
-            return finished(file.getvalue())
+            return finished(rewritten(pdf, lambda document: None))  # noqa: ARG005
+
+
+def rewritten(pdf: bytes, edit: Callable[[pikepdf.Pdf], None]) -> bytes:
+    file = io.BytesIO()
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        edit(document)
+        packed = pikepdf.ObjectStreamMode.generate
+        document.save(file, object_stream_mode=packed, fix_metadata_version=False)
+    return file.getvalue()
+
+
+def age(document: pikepdf.Pdf) -> None:
+    """Put in what LibreOffice 7.4 does wrong, so that its mending is tested with any version."""
+    parents = pikepdf.NumberTree(document.Root.StructTreeRoot.ParentTree)
+    for figure in [each for each in elements(document) if str(each.S) == "/Figure"]:
+        page = pikepdf.Page(figure.Pg)
+        number = len(parents[int(page.obj.StructParents)])
+        more = f"/Figure <</MCID {number}>> BDC 72 99 9 9 re f EMC"
+        page.contents_add(more.encode())
+        twin = document.make_indirect(Dictionary(dict(figure.items()) | {"/K": number}))
+        parents[int(page.obj.StructParents)].append(twin)
+        among = figure.P.K
+        among.insert(1 + [each == figure for each in list(among)].index(True), twin)
+    for page in document.pages:
+        page.contents_add(b"q 72 72 m 99 72 l S 72 80 9 9 re W n Q")
+        if "/Annots" in page.obj:
+            page.obj.Tabs = pikepdf.String("S")
+    said = document.Root.Metadata.read_bytes()
+    described = rb"(?s)<rdf:Description [^>]*xmlns:pdfaExtension.*?</rdf:Description>"
+    document.Root.Metadata.write(re.sub(described, b"", said))
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +231,7 @@ def verdicts(
         )
     asked = {f"{name}, {way}": pdf for (name, way), pdf in pdfs.items()}
     asked["not finished"] = raw["as in 2020"]
+    asked["not mended"] = rewritten(raw["as in 2020"], age)
     docx = template.stamp(fields_of(RECORDS["as in 2020"]))
     for name, (pattern, instead) in SPOILT.items():
         asked[name] = finished(converter.convert(edited(docx, pattern, instead)))
@@ -212,6 +263,15 @@ def test_finishing_is_what_makes_it_so(
         assert broken["PDFA-2A"] == {"6.6.2.3.1-1", "6.6.2.3.1-2", "6.6.4-3"}
 
 
+def test_mending_is_what_makes_it_so_for_an_older_libreoffice(
+    verdicts: Mapping[str, Mapping[str, list[str]]], raw: Mapping[str, bytes]
+) -> None:
+    faults = verdicts["not mended"]
+    assert rules(faults["PDFUA-1"]) == {"7.1-3", "7.18.3-1"}
+    assert rules(faults["PDFA-2A"]) == {"6.6.2.3.1-1", "6.6.2.3.1-2", "6.6.4-3"}
+    assert len(figures(rewritten(raw["as in 2020"], age))) == 2 * len(figures(raw["as in 2020"]))
+
+
 def test_the_validator_sees_a_ring_without_alternative_text(
     verdicts: Mapping[str, Mapping[str, list[str]]],
 ) -> None:
@@ -235,26 +295,13 @@ def test_the_validator_sees_a_link_that_is_not_described(
         assert "7.18.5-2" in found
 
 
-def elements(pdf: bytes) -> Iterator[Dictionary]:
-    """Every element of the structure, in the order in which it is read out."""
-    with pikepdf.open(io.BytesIO(pdf)) as document:
-        waiting: list[Any] = [document.Root.StructTreeRoot.K]
-        while waiting:
-            held = waiting.pop()
-            if isinstance(held, Array):
-                waiting += reversed(list(held))
-            elif isinstance(held, Dictionary) and "/S" in held:
-                yield held
-                waiting.append(held.get("/K"))
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_reader_is_told_each_ring_once(
     pdfs: Mapping[tuple[str, str], bytes], name: str, way: str
 ) -> None:
     fields = fields_of(RECORDS[name])
-    rings = [str(each.Alt) for each in elements(pdfs[name, way]) if str(each.S) == "/Figure"]
+    rings = figures(pdfs[name, way])
     rated = [panel for panel in ("upheld", "compliance", "remedy") if fields[panel]["rated"]]
     assert len(rings) == len(rated)
     for ring, panel in zip(rings, rated, strict=True):
@@ -273,11 +320,13 @@ def test_what_is_drawn_knows_its_tag(pdfs: Mapping[tuple[str, str], bytes], way:
     # From the page's marks to the tags and back; veraPDF looks one way only.
     with pikepdf.open(io.BytesIO(pdfs["as in 2020", way])) as document:
         parents = pikepdf.NumberTree(document.Root.StructTreeRoot.ParentTree)
+        reached = {each.objgen for each in elements(document)}
         seen = 0
         for page in document.pages:
             for number, parent in enumerate(parents[int(page.obj.StructParents)]):
                 held = list(parent.K) if isinstance(parent.K, Array) else [parent.K]
                 assert number in [marks_number(each) for each in held]
+                assert parent.objgen in reached
                 seen += 1
         assert seen > 50
 
