@@ -23,8 +23,8 @@ from typing import Final, Self
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from pipeline.address import ascii_address
 from pipeline.errors import Refused, Unavailable
-from pipeline.message import ascii_address
 
 _SIZE_LIMIT: Final = 64 * 1024 * 1024
 _HEAD_LIMIT: Final = 256 * 1024

@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pipeline import bootstrap, importer, migrate, run
+from pipeline.address import ascii_address
 from pipeline.delivery import State
 from pipeline.display import (
     err,
@@ -33,7 +34,6 @@ from pipeline.errors import LetterFault, LettersError, Refused
 from pipeline.ledger import messages, runs, story
 from pipeline.ledger.runs import Run
 from pipeline.ledger.story import Summary
-from pipeline.message import ascii_address
 from pipeline.settings import Settings, load
 
 app = typer.Typer(

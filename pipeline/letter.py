@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from pipeline.address import ascii_address
 from pipeline.errors import LetterFault
 from pipeline.figures import Counts, Rate
 
@@ -206,30 +207,18 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
     back as its `fault`, never as an exception: the other letters go on.
     """
     authority = record.authority
-    faults: list[str] = []
+    fault: str | None = None
     fields: dict[str, Any] = {}
     figures: dict[str, dict[str, int | None]] = {}
     recipients: list[dict[str, Any]] = []
     try:
-        chiefs = [officer for officer in record.officers if officer.role == CHIEF_EXECUTIVE]
-        if not authority.active_on(edition.letter_date) and record.addressee is authority:
-            raise LetterFault(
-                f"{authority.name} does not exist on {long_date(edition.letter_date)}, and its line"
-                " of successors in the authorities table leads to nobody; correct successor_code."
-            )
-        if not chiefs:
-            raise LetterFault(
-                f"{record.addressee.name} has no chief executive in the officers table on"
-                f" {long_date(edition.letter_date)}; add a row with the"
-                " role chief_executive and an address (without names if the post is vacant)."
-            )
-        fields = _fields(record, edition, chiefs)
-        recipients = _recipients(record, edition, chiefs)
         figures = _figures(record, averages.get(authority.kind, {}))
-        fields |= _panels(figures)
+        chiefs = _chief_executives(record, edition)
+        fields = _fields(record, edition, chiefs) | _panels(figures)
         _refuse_hidden(fields, "")
-    except LetterFault as fault:
-        faults.append(str(fault))
+        recipients = _recipients(record, edition, chiefs)
+    except LetterFault as found:
+        fault = str(found)
     return Letter(
         authority_code=authority.code,
         authority_name=authority.name,
@@ -237,8 +226,25 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
         fields=fields,
         figures=figures,
         recipients=recipients,
-        fault=" ".join(faults) or None,
+        fault=fault,
     )
+
+
+def _chief_executives(record: Record, edition: Edition) -> list[Officer]:
+    authority, day = record.authority, long_date(edition.letter_date)
+    if not authority.active_on(edition.letter_date) and record.addressee is authority:
+        raise LetterFault(
+            f"{authority.name} does not exist on {day}, and its line of successors in the"
+            " authorities table leads to nobody; correct successor_code."
+        )
+    chiefs = [officer for officer in record.officers if officer.role == CHIEF_EXECUTIVE]
+    if not chiefs:
+        raise LetterFault(
+            f"{record.addressee.name} has no chief executive in the officers table on {day}; add a"
+            " row with the role chief_executive and an address (without names if the post is"
+            " vacant)."
+        )
+    return chiefs
 
 
 def fields_of(edition: Edition) -> frozenset[str]:
@@ -351,25 +357,12 @@ def _recipients(
 
 
 def _check_address(address: str, whose: str) -> None:
-    """Refuse what no envelope may carry. Full syntax is checked where data comes in."""
-    local, at, domain = address.rpartition("@")
-    usable = (
-        at
-        and local
-        and domain
-        and local.isascii()
-        and len(address) <= 254
-        and "@" not in local
-        and not any(c.isspace() or c in '<>(),;:\\"[]' for c in address)
-        and hidden_character(address) is None
-        and "." in domain.strip(".")
-    )
-    if not usable:
-        shown = address.encode("unicode_escape").decode("ascii")
-        raise LetterFault(
-            f"The address of {whose} is not one that mail can be sent to: {shown}; "
-            "correct officers.email."
-        )
+    """Refuse what no envelope may carry, so that it is this letter's fault before anything goes."""
+    try:
+        if "." not in ascii_address(address).rpartition("@")[2]:
+            raise LetterFault(f"The address {address!r} has no domain that mail could be sent to.")
+    except LetterFault as fault:
+        raise LetterFault(f"{fault} It is that of {whose}; correct officers.email.") from None
 
 
 def _figures(

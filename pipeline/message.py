@@ -24,37 +24,28 @@ from email.utils import format_datetime
 from typing import Final, Literal
 from urllib.parse import quote
 
+from pipeline.address import (
+    ATEXT,
+    DOT_ATOM,
+    LOCAL_PART,
+    ascii_address,
+    refuse_unprintable,
+    split_mailbox,
+)
 from pipeline.errors import LetterFault
 
 _LINE_TARGET: Final = 76  # RFC 2047 section 2: lines that hold encoded words stay within 76
 _LONGEST_WORD: Final = 980  # with the header's name, within RFC 5322's 998 octets for a line
 _ENCODED_WORD_LIMIT: Final = 75  # RFC 2047 section 2
-_ADDRESS_LIMIT: Final = 254  # RFC 5321 section 4.5.3.1.3, without the angle brackets
-_LOCAL_PART_LIMIT: Final = 64
-_LABEL_LIMIT: Final = 63
 _FILENAME_LIMIT: Final = 120
 
-_ATEXT: Final = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+"
-_DOT_ATOM: Final = rf"{_ATEXT}(?:\.{_ATEXT})*"
-_LOCAL_PART: Final = re.compile(_DOT_ATOM)
-_ATOM: Final = re.compile(_ATEXT)
-_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
-_MESSAGE_ID: Final = re.compile(rf"<{_DOT_ATOM}@{_DOT_ATOM}>")
-_MAILBOX: Final = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>\s*")
-_QUOTED: Final = re.compile(r'"(?P<inner>(?:[^"\\]|\\.)*)"')
+_ATOM: Final = re.compile(ATEXT)
+_MESSAGE_ID: Final = re.compile(rf"<{DOT_ATOM}@{DOT_ATOM}>")
 _FIELD_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,60}")
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 
 # Letters that a phrase may hold unencoded inside a Q-encoded word (RFC 2047 section 5, rule 3).
 _Q_SAFE: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
-
-# Direction overrides make "fdp.exe" read as "exe.pdf"; no name or subject of ours needs them.
-_BIDI_CONTROLS: Final = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
-
-# The idna codec follows IDNA 2003, which maps these to something else: another domain.
-_IDNA_DEVIATIONS: Final = frozenset("ßẞς\u200c\u200d")
 
 _OWN_HEADERS: Final = frozenset(
     {
@@ -161,7 +152,7 @@ def new_message_id(token: str, sender_address: str) -> str:
     `token` is what makes the Message-ID unique; it must be letters, digits and the few signs a
     Message-ID may hold, 128 characters at most. Raises `LetterFault`.
     """
-    if not _LOCAL_PART.fullmatch(token) or len(token) > 128:
+    if not LOCAL_PART.fullmatch(token) or len(token) > 128:
         raise LetterFault(f"The token {token!r} cannot stand in a Message-ID.")
     _, _, domain = ascii_address(sender_address).rpartition("@")
     return f"<{token}@{domain.lower()}>"
@@ -182,75 +173,7 @@ def pdf_filename(year: int | str, authority: str) -> str:
     return f"{start} - {name}.pdf" if name else f"{start}.pdf"
 
 
-def split_mailbox(mailbox: str) -> tuple[str, str]:
-    """Return the display name ("" for none) and the address of "Name <address>" or "address".
-
-    A name in quotation marks loses them. Raises `LetterFault` if it is neither; the address itself
-    is looked at by `ascii_address`.
-    """
-    _refuse_unprintable("The mailbox", mailbox)
-    match = _MAILBOX.fullmatch(mailbox)
-    if match is None:
-        if "<" in mailbox or ">" in mailbox:
-            raise LetterFault(f"The mailbox {mailbox!r} is not of the form Name <address>.")
-        return "", mailbox.strip()
-    name = match["name"]
-    if quoted := _QUOTED.fullmatch(name):
-        name = re.sub(r"\\(.)", r"\1", quoted["inner"])
-    return name, match["address"].strip()
-
-
-def ascii_address(address: str) -> str:
-    """Return the address as SMTP without extensions can carry it: its domain in A-labels.
-
-    The local part is left alone. Raises `LetterFault` for an address that is no address, is too
-    long, or whose local part is not ASCII.
-    """
-    local, at, domain = address.rpartition("@")
-    if not at or not _LOCAL_PART.fullmatch(local) or len(local) > _LOCAL_PART_LIMIT:
-        raise LetterFault(
-            f"The address {address!r} cannot be written to: what stands before the @ must be "
-            "plain letters, digits and signs, 64 characters at most."
-        )
-    labels = [_ascii_label(label, address) for label in domain.split(".")]
-    plain = f"{local}@{'.'.join(labels)}"
-    if len(plain) > _ADDRESS_LIMIT:
-        raise LetterFault(f"The address {address!r} is longer than the 254 characters mail allows.")
-    return plain
-
-
-def _ascii_label(label: str, address: str) -> str:
-    plain = label
-    if not label.isascii():
-        try:
-            if not _IDNA_DEVIATIONS.isdisjoint(label):
-                raise UnicodeError
-            plain = label.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise LetterFault(
-                f"The address {address!r} has a domain that cannot be put into plain letters; "
-                "write it in its xn-- form."
-            ) from None
-    if not _LABEL.fullmatch(plain) or len(plain) > _LABEL_LIMIT:
-        raise LetterFault(f"The address {address!r} has no domain that mail could be sent to.")
-    return plain
-
-
 # ---------------------------------------------------------------------------------------- headers
-
-
-def _refuse_unprintable(what: str, value: str) -> None:
-    for character in value:
-        if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}:
-            raise LetterFault(
-                f"{what} {value!r} holds a line break or control character "
-                f"(U+{ord(character):04X}); take it out."
-            )
-        if character in _BIDI_CONTROLS:
-            raise LetterFault(
-                f"{what} {value!r} holds an invisible change of writing direction "
-                f"(U+{ord(character):04X}); take it out."
-            )
 
 
 def _extra_headers(headers: Mapping[str, str]) -> Iterable[str]:
@@ -264,7 +187,7 @@ def _extra_headers(headers: Mapping[str, str]) -> Iterable[str]:
 
 
 def _text_header(name: str, value: str) -> str:
-    _refuse_unprintable(f"The header {name}", value)
+    refuse_unprintable(f"The header {name}", value)
     words = value.split()
     # A continuation line of its own may be longer than a first line, which starts with the name.
     room = _LINE_TARGET - len(name) - 2
@@ -280,7 +203,7 @@ def _text_header(name: str, value: str) -> str:
 def _address_header(name: str, mailboxes: Sequence[tuple[str, str]]) -> str:
     lines: list[str] = []
     for index, (display, address) in enumerate(mailboxes):
-        _refuse_unprintable("The name", display)
+        refuse_unprintable("The name", display)
         start = f"{name}:" if index == 0 else ""
         tokens = _phrase(" ".join(display.split()), _LINE_TARGET - len(name) - 2)
         angle = f"<{ascii_address(address)}>" if tokens else ascii_address(address)
@@ -380,7 +303,7 @@ def _multipart(subtype: str, boundary: str, parts: Sequence[str]) -> str:
 def _text_part(subtype: str, text: str) -> str:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
     for number, line in enumerate(lines, start=1):
-        _refuse_unprintable(f"Line {number} of the text/{subtype} wording", line.replace("\t", " "))
+        refuse_unprintable(f"Line {number} of the text/{subtype} wording", line.replace("\t", " "))
     encoded = (_quoted_printable(line.encode("utf-8")) for line in lines)
     return (
         f"Content-Type: text/{subtype}; charset=utf-8\r\n"
@@ -408,7 +331,7 @@ def _pdf_part(pdf: bytes, filename: str) -> str:
 
 def _parameter(name: str, filename: str) -> str:
     """Return the parameter on lines of its own: quoted if ASCII, else split up as in RFC 2231."""
-    _refuse_unprintable("The attachment's name", filename)
+    refuse_unprintable("The attachment's name", filename)
     if not filename or len(filename) > 200 or not _FORBIDDEN_IN_FILES.isdisjoint(filename):
         raise LetterFault(f"The attachment's name {filename!r} is not one every system can save.")
     if filename.isascii():

@@ -25,9 +25,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Literal, Self
 
+from pipeline.address import ascii_address
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
 from pipeline.errors import LetterFault, Misconfigured
-from pipeline.message import ascii_address
 
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _REPLY_LINE_LIMIT: Final = 8192
