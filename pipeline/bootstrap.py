@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.utils import parseaddr
+from functools import partial
 
 from pipeline import migrate
+from pipeline.address import split_mailbox
 from pipeline.archive import Archive
 from pipeline.convert import Converter, find_office
 from pipeline.database import Database, absolute_url
@@ -42,15 +43,15 @@ def outbox(settings: Settings) -> Outbox:
     """Where mail goes in the mode that is set, and whom it is from."""
     mail = settings.mail
     sender = Sender(
-        address=parseaddr(mail.sender)[1],
+        address=split_mailbox(mail.sender)[1],
         mode=mail.mode,
-        redirect_to=parseaddr(mail.redirect_to)[1],
+        redirect_to=split_mailbox(mail.redirect_to)[1],
     )
     return Outbox(
         sender=sender,
         mailbox=mail.sender,
         reply_to=mail.reply_to or None,
-        relay=None if mail.mode is Mode.CAPTURE else _relay(settings),
+        relay=None if mail.mode is Mode.CAPTURE else partial(_relay, settings),
         maildir=settings.path(mail.capture),
     )
 

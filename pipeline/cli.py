@@ -30,7 +30,7 @@ from pipeline.display import (
     watching,
 )
 from pipeline.engines.local import LocalEngine
-from pipeline.errors import LetterFault, LettersError, Refused
+from pipeline.errors import LetterFault, LettersError, Refused, Unavailable
 from pipeline.ledger import messages, runs, story
 from pipeline.ledger.runs import Run
 from pipeline.ledger.story import Summary
@@ -44,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-db_app = typer.Typer(help="Look after the ledger's database.", no_args_is_help=True)
+db_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 
 _chosen: dict[str, Path] = {}
@@ -67,8 +67,12 @@ Config = Annotated[
         help="Another settings file than the project's own config/letters.toml.",
     ),
 ]
-Year = Annotated[int, typer.Argument(help="The year of the letters, such as 2020.")]
-YearOption = Annotated[int | None, typer.Option("--year", help="The year of the letter.")]
+Year = Annotated[
+    int, typer.Argument(min=1974, max=9999, help="The year of the letters, such as 2020.")
+]
+YearOption = Annotated[
+    int | None, typer.Option("--year", min=1974, max=9999, help="The year of the letter.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, for scripts.")]
 By = Annotated[
     str | None, typer.Option("--by", metavar="NAME", help="Who does this; else the login name.")
@@ -86,9 +90,10 @@ def _settings() -> Settings:
 
 @app.command("run")
 def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """Take a year's letters all the way: pull, compose, prepare, prove, send, record.
+    """Make and send a year's letters, or go on with them.
 
-    Calling it again goes on where it stopped, and changes nothing once the year is done.
+    Pull, compose, prepare, prove, send, record. Calling it again goes on where it stopped, and
+    changes nothing once the year is done.
     """
     settings = _settings()
     with bootstrap.pipeline(settings, writes=True) as pipeline, watching(quiet=as_json) as watch:
@@ -104,7 +109,7 @@ def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config 
 
 @app.command()
 def status(year: Year, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """How a year stands: counts, and the letters that need a person."""
+    """How a year stands, and what needs a person."""
     settings = _settings()
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         found = _run_of(pipeline, year)
@@ -126,7 +131,10 @@ def show(
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
-    """The whole story of one letter: figures, files, messages, deliveries, events."""
+    """The whole story of one letter.
+
+    Its figures, file, messages, deliveries and events.
+    """
     settings = _settings()
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         found = _run_of(pipeline, year)
@@ -167,14 +175,18 @@ def resend(
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
-    """Send one authority's archived letter again, as a new message linked to the first.
+    """Send one authority's letter again.
 
-    The PDF is the one on record, byte for byte; nothing is made anew.
+    It goes as a new message, linked to the one before. The PDF is the one on record, byte for byte;
+    nothing is made anew.
     """
     settings = _settings()
     if not reason.strip():
         raise Refused("A re-send needs a reason that will still make sense next year; --reason.")
-    replaced = [_recipient(address) for address in to] if to else None
+    # the same address twice is one recipient, as it is in a letter
+    replaced = (
+        [_recipient(one) for one in {one.casefold(): one for one in to}.values()] if to else None
+    )
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         found = _run_of(pipeline, year)
         letter = _letter_of(pipeline, found, authority)
@@ -199,7 +211,7 @@ def resend(
             now=datetime.now(UTC),
         )
         with watching(quiet=as_json) as watch:
-            run.send(pipeline, found, progress=watch)
+            run.send_one(pipeline, found, message, progress=watch)
         told = story.story(pipeline.ledger, letter.id)
         sent = next(one for one in told.messages if one["id"] == message)
         made = [one for one in told.deliveries if one["message_id"] == sent["message_id"]]
@@ -222,9 +234,10 @@ def import_folder(
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
-    """Load statistics from CSV files named after the tables: everything, or nothing.
+    """Load statistics from a folder of CSV files.
 
-    Every row of every file is checked first, and all faults are reported at once.
+    Everything is loaded, or nothing. Every row of every file is checked first, and all faults are
+    reported at once.
     """
     settings = _settings()
     if settings.source.url:
@@ -246,7 +259,10 @@ def import_folder(
 
 @app.command()
 def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """Approve a year's letters exactly as they stand; any change afterwards voids it."""
+    """Approve a year's letters as they stand.
+
+    Any change afterwards voids the approval.
+    """
     settings = _settings()
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         found = _run_of(pipeline, year)
@@ -286,6 +302,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, interrupted)
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except typer.Exit as ended:
         code = ended.exit_code
     except typer.Abort:
@@ -295,15 +312,27 @@ def main() -> NoReturn:
         err.print(f"letters: {error}", markup=False, style="bold red")
         code = error.exit_code
     except BrokenPipeError:
+        # Whoever was reading has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:
-        if not hasattr(error, "format_message") or not hasattr(error, "exit_code"):
-            raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f" {error.filename}" if error.filename else ""
+        err.print(
+            f"letters: The operating system refused{where}: {error.strerror}. Everything done so"
+            " far is kept; make room or mend what it names, and run it again.",
+            markup=False,
+            style="bold red",
+        )
+        code = Unavailable.exit_code
+    except typer.TyperException as error:
+        # A wrong call: Typer's own class for it, which can show the usage, is not public.
         show_usage = getattr(error, "show", None)
         if show_usage is not None:
             show_usage()
-        code = error.exit_code
+        else:
+            err.print(f"letters: {error}", markup=False, style="bold red")
+        code = getattr(error, "exit_code", Refused.exit_code)
     if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
         err.print("Interrupted. Everything done so far is kept; run it again to go on.")
     sys.exit(code if isinstance(code, int) else 0)

@@ -39,13 +39,14 @@ _CONNECTIONS = 2
 class Outbox:
     """Where mail goes and whom it is from.
 
-    `relay` is None in capture mode: then `maildir` is where mail is kept.
+    `relay` is None in capture mode: then `maildir` is where mail is kept. It is called only when
+    something is sent, so that whoever only looks needs no password.
     """
 
     sender: Sender
     mailbox: str
     reply_to: str | None
-    relay: Relay | None
+    relay: Callable[[], Relay] | None
     maildir: Path
 
     @property
@@ -60,31 +61,40 @@ def dispatch(
     run: Run,
     outbox: Outbox,
     *,
+    message: int | None = None,
     settled: Callable[[], None] = lambda: None,
 ) -> None:
     """Send what is due of the run, until nothing more is due.
 
     First takes back what dead workers held and settles what can be settled by looking at the
-    captured mail; then plans the messages and sends them over a few connections. `settled` is
-    called after each attempt. Raises Unavailable if the relay itself is in trouble: the deliveries
-    wait in the queue and none of their attempts counts.
+    captured mail; then plans the messages and sends them over a few connections. With `message`,
+    that one message is sent and nothing else is planned or sent. `settled` is called after each
+    attempt. Raises Unavailable if the relay itself is in trouble: the deliveries wait in the queue
+    and none of their attempts counts.
     """
     deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
     if outbox.mode is Mode.CAPTURE:
         _settle_captured(db, run, outbox.maildir)
-    messages.plan(db, run.id, outbox.sender, now=_now())
+    if message is None:
+        messages.plan(db, run.id, outbox.sender, now=_now())
     if deliveries.next_due(db, run.id, outbox.mode) is None:
         return
     with _relay(outbox) as relay:
         _Dispatch(
-            db=db, archive=archive, run=run, outbox=outbox, relay=relay, settled=settled
+            db=db,
+            archive=archive,
+            run=run,
+            outbox=outbox,
+            relay=relay,
+            message=message,
+            settled=settled,
         ).work()
 
 
 @contextmanager
 def _relay(outbox: Outbox) -> Iterator[Relay]:
     if outbox.relay is not None:
-        yield outbox.relay
+        yield outbox.relay()
         return
     with CaptureServer(outbox.maildir) as server:
         yield Relay(host="127.0.0.1", port=server.port, security="none")
@@ -119,6 +129,7 @@ class _Dispatch:
         run: Run,
         outbox: Outbox,
         relay: Relay,
+        message: int | None,
         settled: Callable[[], None],
     ) -> None:
         self._db = db
@@ -126,6 +137,7 @@ class _Dispatch:
         self._run = run
         self._outbox = outbox
         self._relay = relay
+        self._message = message
         self._settled = settled
         self._stop = threading.Event()
         self._freezing = threading.Lock()
@@ -156,6 +168,7 @@ class _Dispatch:
                         owner=me,
                         lease=LEASE,
                         now=_now(),
+                        message=self._message,
                     )
                     if claimed is None:
                         return
@@ -224,10 +237,11 @@ class _Dispatch:
             )
             for one in message.recipients
         ]
-        extra: dict[str, str] = {}
+        # A mail program shows a re-send beside the message that it repeats.
+        extra = {} if message.again is None else {"References": message.again}
         if message.mode is Mode.REDIRECT:
             meant = ", ".join(one.address for one in recipients)
-            extra = {"X-Redirected-From": meant}
+            extra["X-Redirected-From"] = meant
             words = replace(words, subject=f"[redirected from {meant}] {words.subject}")
             recipients = [
                 Recipient(address=outbox.sender.redirect_to, name="", role="redirect", kind="to")

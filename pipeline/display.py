@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,13 +18,22 @@ from rich.text import Text
 
 from pipeline.delivery import NEEDS_A_PERSON, Mode, State
 from pipeline.importer import Loaded
-from pipeline.ledger import story
+from pipeline.ledger import deliveries, story
 from pipeline.ledger.story import LetterStatus
 from pipeline.run import Pipeline, Result
 from pipeline.run import Progress as Watcher
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _Output(Console):
+    """A console that says so when nobody reads any more, instead of ending the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, which knows what that means for the exit code."""
+        raise BrokenPipeError
+
+
+out = _Output(highlight=False, soft_wrap=True)
+err = _Output(stderr=True, highlight=False, soft_wrap=True)
 
 _LONDON = ZoneInfo("Europe/London")
 _SHOWN = 20  # letters that need a person, before the rest is only counted
@@ -32,7 +41,7 @@ _SHOWN = 20  # letters that need a person, before the rest is only counted
 _MODES = {
     Mode.CAPTURE: "captured on this machine: a rehearsal, nothing has left it",
     Mode.REDIRECT: "redirected to one inbox: a rehearsal, no authority has been written to",
-    Mode.LIVE: "sent to the authorities",
+    Mode.LIVE: "live, to the authorities",
 }
 
 
@@ -66,6 +75,14 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
     out.print(f"Letters  {pipeline.archive.location(str(found.year))}", markup=False)
     if mode is Mode.CAPTURE and made:
         out.print(f"Mail     {pipeline.outbox.maildir} (a Maildir)", markup=False)
+    for other, waiting in story.open_elsewhere(pipeline.ledger, found, mode).items():
+        out.print(
+            f"In {other.value} mode {counted(waiting, 'delivery', 'deliveries')} of this year"
+            f" {'is' if waiting == 1 else 'are'} still open; to go on with"
+            f" {'it' if waiting == 1 else 'them'}:"
+            f" LETTERS_MAIL__MODE={other.value} letters run {found.year}",
+            style="bold yellow",
+        )
     out.print()
     if result.awaiting:
         out.print(
@@ -76,7 +93,11 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
     if summary.needs_a_person:
         _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
     elif summary.unfinished or (not made and not result.awaiting):
-        out.print(f"Not finished. To go on: letters run {found.year}", style="bold yellow")
+        due = deliveries.next_due(pipeline.ledger, found.id, mode)
+        wait = ""
+        if due is not None and due > datetime.now(UTC):
+            wait = f" from {due.astimezone(_LONDON):%H:%M} on, London time"
+        out.print(f"Not finished. To go on{wait}: letters run {found.year}", style="bold yellow")
     elif not result.awaiting:
         out.print("Nothing needs a person.", style="green")
 
@@ -102,7 +123,9 @@ def _print_trouble(statuses: Iterator[LetterStatus], year: int) -> None:
             more += 1
             continue
         out.print(f"  {one.authority} {one.name}", markup=False, style="bold")
-        out.print(f"    {one.fault or one.state.replace('_', ' ')}", markup=False)
+        what = one.fault or one.state.replace("_", " ")
+        said = f": {one.reply}" if one.reply and not one.fault else ""
+        out.print(f"    {what}{said}", markup=False)
     if more:
         out.print(f"  and {more:,} more: letters status {year} --json")
 

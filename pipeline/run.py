@@ -150,13 +150,30 @@ def approvals_wanted(pipeline: Pipeline, run: Run) -> int:
 
 
 def send(pipeline: Pipeline, run: Run, *, progress: Progress) -> None:
-    """Send what is due, and record what came of it."""
+    """Send what is due of the run, and record what came of it."""
     total = story.to_send(pipeline.ledger, run, pipeline.outbox.mode)
-    if not total:
-        return
+    if total:
+        _dispatch(pipeline, run, total, progress=progress)
+
+
+def send_one(pipeline: Pipeline, run: Run, message: int, *, progress: Progress) -> None:
+    """Send one message and nothing else: a re-send must not set the rest of a run in motion."""
+    _dispatch(pipeline, run, 1, message=message, progress=progress)
+
+
+def _dispatch(
+    pipeline: Pipeline, run: Run, total: int, *, progress: Progress, message: int | None = None
+) -> None:
     progress.begin("Sending", total)
     try:
-        dispatch(pipeline.ledger, pipeline.archive, run, pipeline.outbox, settled=progress.advance)
+        dispatch(
+            pipeline.ledger,
+            pipeline.archive,
+            run,
+            pipeline.outbox,
+            message=message,
+            settled=progress.advance,
+        )
     finally:
         progress.end()
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.util import Finalize
@@ -47,9 +47,10 @@ class LocalEngine:
             initargs=(self.settings, job, os.getpid()),
         )
         try:
-            running: set[Future[Prepared | Faulted]] = {
-                pool.submit(_prepare, letter) for letter in islice(waiting, lanes * _AHEAD)
-            }
+            running: set[Future[Prepared | Faulted]] = set()
+            with _deaf_to_interrupts():
+                for letter in islice(waiting, lanes * _AHEAD):
+                    running.add(pool.submit(_prepare, letter))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for letter in islice(waiting, len(done)):
@@ -65,6 +66,19 @@ class LocalEngine:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Around the start of lanes: they inherit it, and so never hear of Ctrl-C.
+
+    It goes to the whole group of processes; only the first one decides what it means.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _lane: Preparer | None = None
 _lane_error: BaseException | None = None
 
@@ -72,7 +86,6 @@ _lane_error: BaseException | None = None
 def _open_lane(settings: Settings, job: Job, parent: int) -> None:
     """In the lane's own process: open its LibreOffice, and see that it is closed again."""
     global _lane, _lane_error  # noqa: PLW0603 - a lane is a process, and this is its one preparer
-    # Ctrl-C goes to the whole group of processes; only the first one decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with(parent)
     open_for_life = ExitStack()

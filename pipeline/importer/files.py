@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import schema
-from pipeline.errors import BadData
+from pipeline.errors import BadData, Refused
 from pipeline.importer.cells import WHITE_SPACE, Wrong, did_you_mean, near, shown
 from pipeline.importer.lines import Misencoded, decoded, open_csv, records
 from pipeline.importer.relations import RELATIONS, Complaint, Relation, Row, alike
@@ -82,9 +82,9 @@ def _files(folder: Path, reading: Reading) -> dict[str, Path]:
             what = "a workbook; save each of its sheets as “CSV UTF-8” into a folder"
         else:
             what = "a file"
-        raise BadData(f"{folder} is {what}. Give the folder that holds {listed}.", ())
+        raise Refused(f"{folder} is {what}. Give the folder that holds {listed}.")
     if not folder.is_dir():
-        raise BadData(f"There is no folder {folder}.", ())
+        raise Refused(f"There is no folder {folder.absolute()}; it should hold {listed}.")
     try:
         found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "~$")))
     except OSError as error:
@@ -93,7 +93,7 @@ def _files(folder: Path, reading: Reading) -> dict[str, Path]:
     for path in found:
         if path.name in FILES:
             known[path.name] = path
-        else:
+        elif path.suffix.casefold() not in {".md", ".py", ".txt"}:  # what explains the data
             meant = near(path.name, FILES) if path.suffix.casefold() == ".csv" else None
             reading.notes.append(f"{shown(path.name)} is ignored{did_you_mean(meant)}")
     if not known:

@@ -56,9 +56,19 @@ class Doubt:
 
 
 def claim(
-    db: Database, run_id: int, mode: Mode, *, owner: str, lease: timedelta, now: datetime
+    db: Database,
+    run_id: int,
+    mode: Mode,
+    *,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+    message: int | None = None,
 ) -> Claim | None:
-    """Take the next delivery of the run that is due, or None if there is none."""
+    """Take the next delivery of the run that is due, or None if there is none.
+
+    With `message`, only that message's deliveries.
+    """
     d, table = schema.deliveries, schema.letters
     with db.write() as connection:
         following = connection.execute(
@@ -69,6 +79,7 @@ def claim(
                 d.c.mode == mode.value,
                 d.c.state == State.QUEUED.value,
                 d.c.due_at <= now,
+                d.c.message_id == message if message is not None else sa.true(),
             )
             .order_by(d.c.due_at, d.c.id)
             .limit(1)

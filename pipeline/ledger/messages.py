@@ -33,13 +33,17 @@ class Sender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message as recorded, with what is needed of its letter to write it out."""
+    """A message as recorded, with what is needed of its letter to write it out.
+
+    `again` is the Message-ID of the message that this one repeats.
+    """
 
     id: int
     letter_id: int
     run_id: int
     mode: Mode
     message_id: str
+    again: str | None
     envelope_sender: str
     recipients: Sequence[Mapping[str, Any]]
     year: int
@@ -210,9 +214,11 @@ def resend(
 def read(db: Database, id_: int) -> Message:
     """One message, with its letter and its run's wording."""
     m, table, r = schema.messages, schema.letters, schema.runs
+    first = m.alias("first")
     with db.read() as connection:
         row = connection.execute(
             sa.select(
+                first.c.message_id.label("again"),
                 m.c.id,
                 m.c.letter_id,
                 table.c.run_id,
@@ -232,6 +238,7 @@ def read(db: Database, id_: int) -> Message:
             )
             .join(table, table.c.id == m.c.letter_id)
             .join(r, r.c.id == table.c.run_id)
+            .outerjoin(first, first.c.id == m.c.resend_of)
             .where(m.c.id == id_)
         ).one()
     return Message(**{**row._mapping, "mode": Mode(row.mode)})  # noqa: SLF001

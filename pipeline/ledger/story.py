@@ -1,6 +1,5 @@
 """The ledger, read back: how a run stands, and the whole story of one letter."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,8 +19,8 @@ _CHUNK = 500
 class LetterStatus:
     """How one letter stands in one mode.
 
-    `state` is that of its latest message's most pressing delivery; before there is one it is
-    `fault`, `unprepared` or `prepared`.
+    `state` is that of its latest message's most pressing delivery, and `reply` what was last said
+    about that one; before there is a message it is `fault`, `unprepared` or `prepared`.
     """
 
     authority: str
@@ -32,6 +31,7 @@ class LetterStatus:
     sha256: str | None
     pages: int | None
     recipients: Sequence[str]
+    reply: str | None = None
 
     @property
     def needs_a_person(self) -> bool:
@@ -134,7 +134,7 @@ def to_send(db: Database, run: Run, mode: Mode) -> int:
 
 def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
     """How each letter of the run stands in this mode, in the order of the codes; streamed."""
-    table, d = schema.letters, schema.deliveries
+    table, d, a = schema.letters, schema.deliveries, schema.attempts
     after = ""
     while True:
         with db.read() as connection:
@@ -155,10 +155,11 @@ def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
             ).all()
             if not letters:
                 return
-            found: dict[int, dict[int, Counter[str]]] = {}
+            found: dict[int, dict[int, dict[State, str | None]]] = {}
             sent_to: dict[int, list[str]] = {}
             for row in connection.execute(
-                sa.select(d.c.letter_id, d.c.message_id, d.c.state, d.c.recipient)
+                sa.select(d.c.letter_id, d.c.message_id, d.c.state, d.c.recipient, a.c.reply)
+                .outerjoin(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
                 .where(
                     d.c.letter_id.in_([letter.id for letter in letters]),
                     d.c.mode == mode.value,
@@ -166,14 +167,14 @@ def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
                 .order_by(d.c.id)
             ):
                 by_message = found.setdefault(row.letter_id, {})
-                by_message.setdefault(row.message_id, Counter())[row.state] += 1
+                by_message.setdefault(row.message_id, {})[State(row.state)] = row.reply
                 sent_to.setdefault(row.message_id, []).append(row.recipient)
         for letter in letters:
             messages = found.get(letter.id, {})
             latest = max(messages, default=None)
             state = None
             if latest is not None:
-                state = most_pressing(State(name) for name in messages[latest])
+                state = most_pressing(messages[latest])
             yield LetterStatus(
                 authority=letter.authority_code,
                 name=letter.authority_name,
@@ -187,6 +188,7 @@ def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
                     if latest is None
                     else sent_to[latest]
                 ),
+                reply=messages[latest][state] if latest is not None and state else None,
             )
         after = letters[-1].authority_code
 
@@ -224,6 +226,23 @@ def near_names(db: Database, run: Run) -> dict[str, str]:
             )
         ).all()
     return {row.authority_code: row.authority_name for row in rows}
+
+
+def open_elsewhere(db: Database, run: Run, mode: Mode) -> dict[Mode, int]:
+    """How many deliveries of the run are still open in the other modes, by mode."""
+    table, d = schema.letters, schema.deliveries
+    with db.read() as connection:
+        rows = connection.execute(
+            sa.select(d.c.mode, sa.func.count())
+            .join(table, table.c.id == d.c.letter_id)
+            .where(
+                table.c.run_id == run.id,
+                d.c.mode != mode.value,
+                d.c.state.in_([state.value for state in OPEN]),
+            )
+            .group_by(d.c.mode)
+        ).all()
+    return {Mode(row[0]): row[1] for row in rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from pipeline import schema
+from pipeline.database import Database
 from tests.acceptance.site import Site, part_of_the_sample
 
 STEVENAGE = "E07000243"
@@ -36,6 +39,7 @@ def test_the_archived_pdf_goes_again_and_is_never_made_anew(sent: Site) -> None:
     assert (again["reason"], again["requested_by"]) == ("lost in a migration", "Ann")
     new = [one for one in sent.mail() if one.message["Message-ID"] == again["message_id"]]
     assert {one.recipient for one in new} == set(first)
+    assert {one.message["References"] for one in new} == {original["message_id"]}
     for one in new:
         assert hashlib.sha256(one.pdf).hexdigest() == before["sha256"]
         assert one.message["Message-ID"] != first[one.recipient].message["Message-ID"]
@@ -82,3 +86,35 @@ def test_running_the_year_again_sends_nothing_more(sent: Site) -> None:
     before = sent.mail()
     sent.letters("run", "2020")
     assert sent.mail() == before
+
+
+def test_a_resend_sets_nothing_else_in_motion(tmp_path: Path) -> None:
+    """Letters that wait for approval, or for their turn, go on waiting."""
+    site = Site(tmp_path)
+    site.letters("import", str(part_of_the_sample(tmp_path / "data", [STEVENAGE])))
+    site.letters("run", "2020")
+    ledger = Database(site.environment["LETTERS_DATABASE__URL"])
+    with ledger.write() as connection:  # a second letter that nobody has sent yet
+        row = dict(connection.execute(sa.select(schema.letters)).one()._mapping)
+        del row["id"]
+        recipients = [{**row["recipients"][0], "address": "waiting@other.example"}]
+        connection.execute(
+            sa.insert(schema.letters).values(
+                **row | {"authority_code": "E07000999", "recipients": recipients}
+            )
+        )
+    ledger.close()
+    before = len(site.mail())
+    site.letters("resend", STEVENAGE, "--year", "2020", "--reason", "lost", "--yes")
+    assert "waiting@other.example" not in {one.recipient for one in site.mail()}
+    assert len(site.mail()) == 2 * before
+    site.letters("run", "2020")
+    assert "waiting@other.example" in {one.recipient for one in site.mail()}
+
+
+def test_an_address_named_twice_gets_one_copy(sent: Site) -> None:
+    done = sent.json(
+        "resend", STEVENAGE, "--year", "2020", "--reason", "lost", "--yes",
+        "--to", "A@stevenage.gov.example", "--to", "a@stevenage.gov.example",
+    )  # fmt: skip
+    assert len(done["deliveries"]) == 1

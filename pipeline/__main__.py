@@ -1,0 +1,22 @@
+"""The entry of the command: `letters ...` and `python -m pipeline`.
+
+It comes before everything else, so that Ctrl-C is quiet even while the program is still loading.
+"""
+
+import os
+import signal
+from typing import NoReturn
+
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+def main() -> NoReturn:
+    """Load the command line and run it."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # nothing has been begun
+    from pipeline import cli  # noqa: PLC0415 - see above
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
