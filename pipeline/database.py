@@ -15,9 +15,36 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
 
-from pipeline.errors import Misconfigured, Unavailable
+from pipeline.errors import LettersError, Misconfigured, Unavailable
 
 _BUSY_TIMEOUT_S = 30
+_CONNECT_TIMEOUT_S = 10
+
+_WRITE = "write for example sqlite:///var/letters.db or postgresql://user@host/name."
+
+# Of libpq's connection options, the ones that nobody should read.
+_SECRET_OPTIONS = ("password", "sslpassword")
+
+# PostgreSQL's SQLSTATEs: insufficient_privilege, invalid_schema_name, read_only_sql_transaction.
+_NOT_ALLOWED = frozenset({"42501", "3F000"})
+_READ_ONLY_TRANSACTION = "25006"
+
+# What SQLite says, and what to do about it.
+_SQLITE_FIXES = {
+    "not a database": "Another kind of file has this name; correct {setting} or move it away",
+    "malformed": "The file is damaged; put a backup in its place",
+    "readonly": (
+        "The file, its folder or the disk is read only for whoever runs this; "
+        "SQLite writes files beside its own, so the folder must be writable too"
+    ),
+    "is full": "Make room on its disk and run this again; nothing was half written",
+    "is locked": "Another program is writing to it; run this again when that has finished",
+    "unable to open": "Check that {setting} is right, and that its folder and file may be read",
+    "disk I/O": (
+        "Check that {setting} names a file and not a folder; "
+        "if so, its disk or the network has failed: see the system's log"
+    ),
+}
 
 
 class Database:
@@ -25,15 +52,19 @@ class Database:
 
     `read()` and `write()` give a connection inside one transaction, committed when the block ends
     and rolled back when it raises. A read sees one consistent state of the database throughout.
+    Both raise Unavailable for a database that cannot be used just now, and Misconfigured for one
+    that is not what it should be; `setting` is the key that named the URL, for their sentences.
     """
 
-    def __init__(self, url: str, *, read_only: bool = False) -> None:
-        self._url = parse_url(url)
+    def __init__(self, url: str, *, read_only: bool = False, setting: str = "") -> None:
+        self._url = parse_url(url, setting=setting)
         self._read_only = read_only
-        self._engine = _engine(self._url, read_only=read_only)
+        self._setting = setting
+        self._engine = _engine(self._url, read_only=read_only, setting=setting)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self._url.render_as_string(hide_password=False), self._read_only)
+        url = self._url.render_as_string(hide_password=False)
+        return _reopen, (url, self._read_only, self._setting)
 
     @property
     def engine(self) -> sa.Engine:
@@ -54,7 +85,11 @@ class Database:
 
     def __str__(self) -> str:
         """The URL without its password, fit for people and logs."""
-        return str(self.path) if self.path else self._url.render_as_string(hide_password=True)
+        if self.path:
+            return str(self.path)
+        # SQLAlchemy hides the password in its usual place only
+        shown = self._url.difference_update_query(_SECRET_OPTIONS)
+        return shown.render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
@@ -79,59 +114,102 @@ class Database:
         try:
             with self._engine.connect() as connection, connection.begin():
                 yield connection
-        except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
-            reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
-            if reason.startswith("no such"):
-                raise  # a table or column, not the database: for whoever asked for it to explain
-            raise Unavailable(
-                f"The database {self} cannot be used: {reason}. "
-                "Check that it exists, can be written to, and is not held by another program."
-            ) from error
+        except sa.exc.DBAPIError as error:
+            explained = self._explained(error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _explained(self, error: sa.exc.DBAPIError) -> LettersError | None:
+        """The error for a person; None for one that only whoever asked can explain."""
+        reason = (str(error.orig).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+        setting = self._setting or "its URL"
+        state = getattr(error.orig, "sqlstate", None)
+        if state in _NOT_ALLOWED:
+            return Misconfigured(
+                f"The database {self} does not allow it: {reason}. "
+                f"Give its user the rights and the schema it needs, or name another in {setting}."
+            )
+        if state == _READ_ONLY_TRANSACTION:
+            return Unavailable(
+                f"The database {self} takes no changes: {reason}. "
+                f"It may be a standby; {setting} must name the server that is written to."
+            )
+        if isinstance(error, sa.exc.ProgrammingError) and error.statement is None:
+            return Misconfigured(
+                f"The database {self} cannot be connected to: {reason}. Correct {setting}."
+            )
+        # exactly DatabaseError: its subclasses are about one statement, or mean something else
+        damaged = self.is_sqlite and type(error) is sa.exc.DatabaseError
+        if not damaged and not isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError)):
+            return None
+        if reason.startswith("no such"):
+            return None  # a table or column, not the database
+        fix = "Check that it exists, can be written to, and is not held by another program"
+        if not self.is_sqlite:
+            fix = f"Check that the server runs and can be reached, and that {setting} is right"
+        for sign, known in _SQLITE_FIXES.items():
+            if self.is_sqlite and sign in reason:
+                fix = known.format(setting=setting)
+        return Unavailable(f"The database {self} cannot be used: {reason}. {fix}.")
 
     def close(self) -> None:
         """Give back every connection."""
         self._engine.dispose()
 
 
-def parse_url(url: str) -> URL:
+def parse_url(url: str, *, setting: str = "") -> URL:
     """Read a database URL; `postgresql://` means psycopg 3.
 
-    Raises Misconfigured for what is not a URL of SQLite or PostgreSQL.
+    Raises Misconfigured, naming `setting`, for what is not a URL of a PostgreSQL database or of an
+    SQLite file. The URL is not repeated: it may hold a password, in a place not meant for it.
     """
+    named = setting or "The database's URL"
     try:
         parsed = make_url(url)
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise Misconfigured(
-            "database.url or source.url is not a database URL; write for example "
-            "sqlite:///var/letters.db or postgresql://user@host/name."
-        ) from error
+    except (sa.exc.ArgumentError, ValueError):
+        raise Misconfigured(f"{named} is not a database URL; {_WRITE}") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
+        # All but the last would be taken for the end of the password, and shown with the host.
+        if url.count("@") > 1:
+            raise Misconfigured(
+                f"{named} holds more than one @; write %40 for those within a password or a name."
+            )
         return parsed.set(drivername="postgresql+psycopg")
-    if backend == "sqlite":
-        return parsed.set(drivername="sqlite")
-    raise Misconfigured(
-        f"Databases of the kind “{backend}” are not supported; "
-        "database.url and source.url take sqlite:///... or postgresql://..."
-    )
-
-
-def _reopen(url: str, read_only: bool) -> Database:
-    return Database(url, read_only=read_only)
-
-
-def _engine(url: URL, *, read_only: bool) -> sa.Engine:
-    if url.get_backend_name() == "postgresql":
-        options = "-c default_transaction_read_only=on" if read_only else ""
-        return sa.create_engine(
-            url,
-            pool_pre_ping=True,
-            connect_args={"connect_timeout": 10, "options": options},
-        )
-    if not url.database or url.database == ":memory:":
+    if backend != "sqlite":
         raise Misconfigured(
-            "An SQLite database in memory keeps no record; name a file: sqlite:///var/letters.db"
+            f"{named} names a database of the kind {backend}, which is not supported; {_WRITE}"
         )
+    if parsed.host or parsed.username or parsed.password or parsed.port or parsed.query:
+        raise Misconfigured(
+            f"{named} names more than a file; write three slashes before a path within the project "
+            "(sqlite:///var/letters.db), four before a whole one, and nothing after the path."
+        )
+    if not parsed.database or parsed.database == ":memory:":
+        raise Misconfigured(
+            f"{named} names an SQLite database in memory, which keeps no record; "
+            "name a file, as in sqlite:///var/letters.db."
+        )
+    return parsed.set(drivername="sqlite")
+
+
+def _reopen(url: str, read_only: bool, setting: str) -> Database:
+    return Database(url, read_only=read_only, setting=setting)
+
+
+def _engine(url: URL, *, read_only: bool, setting: str) -> sa.Engine:
+    if url.get_backend_name() == "postgresql":
+        try:
+            return sa.create_engine(
+                url, pool_pre_ping=True, connect_args=_connect_args(url, read_only=read_only)
+            )
+        except sa.exc.ArgumentError:
+            raise Misconfigured(
+                f"{setting or 'The database’s URL'} has hosts and ports that do not belong "
+                f"together; {_WRITE}"
+            ) from None
+    assert url.database  # noqa: S101 - parse_url saw to it
     mode = "ro" if read_only else "rwc"
     uri = f"{Path(url.database).absolute().as_uri()}?mode={mode}"
 
@@ -156,9 +234,26 @@ def _engine(url: URL, *, read_only: bool) -> sa.Engine:
     return engine
 
 
-def absolute_url(url: str, project: Path) -> str:
-    """The URL with an SQLite file's relative path taken from `project`, not the current folder."""
-    parsed = parse_url(url)
+def _connect_args(url: URL, *, read_only: bool) -> dict[str, str | int]:
+    """What is set beside the URL; as it replaces what URL and environment say, it adds to that."""
+    arguments: dict[str, str | int] = {}
+    if "connect_timeout" not in url.query and "PGCONNECT_TIMEOUT" not in os.environ:
+        arguments["connect_timeout"] = _CONNECT_TIMEOUT_S
+    options = list(url.normalized_query.get("options", ()))
+    if read_only:
+        options = options or [os.environ.get("PGOPTIONS", "")]
+        options.append("-c default_transaction_read_only=on")
+    if options:
+        arguments["options"] = " ".join(options)
+    return arguments
+
+
+def absolute_url(url: str, project: Path, *, setting: str = "") -> str:
+    """The URL with an SQLite file's relative path taken from `project`, not the current folder.
+
+    Raises Misconfigured, naming `setting`, as `parse_url` does.
+    """
+    parsed = parse_url(url, setting=setting)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         path = os.path.normpath(project / parsed.database)
         return parsed.set(database=path).render_as_string(hide_password=False)

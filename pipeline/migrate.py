@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from pipeline.database import Database
-from pipeline.errors import Misconfigured, Refused
-from pipeline.schema import VERSION
+from pipeline.errors import Misconfigured, Refused, Unavailable
+from pipeline.schema import VERSION, metadata
 
 # Alembic itself is imported only where something has to be migrated: it costs every command half a
 # second, and hardly any command migrates.
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
+
+# PostgreSQL's advisory lock that whoever migrates holds until the end of the transaction. Any
+# number will do, as long as it stays the same in every version: "letters" in ASCII.
+MIGRATION_LOCK = 0x6C657474657273
 
 
 def head() -> str:
@@ -26,7 +30,7 @@ def head() -> str:
 
 def current(db: Database) -> str | None:
     """The migration that the database stands at; None for one that has never been migrated."""
-    if db.path is not None and not db.path.exists():
+    if db.path is not None and not _exists(db.path):
         return None
     with db.read() as connection:
         if not sa.inspect(connection).has_table("alembic_version"):
@@ -38,19 +42,26 @@ def current(db: Database) -> str | None:
 def upgrade(db: Database) -> tuple[str | None, str]:
     """Apply every migration that is missing, in one transaction; from and to which.
 
-    An SQLite file and its folder are created. Raises Misconfigured for a database that was written
-    by a newer version of the code.
+    An SQLite file and its folder are created; the first of several at once does the work, and the
+    others find it done. Raises Misconfigured for a database that was written by a newer version of
+    the code or by another program, Unavailable for one that cannot be made.
     """
     from alembic.config import Config  # noqa: PLC0415 - see above
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
     from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
 
     if db.path is not None:
-        db.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(db.path)
     scripts = _scripts()
     with db.write() as connection:
+        if not db.is_sqlite:  # where BEGIN IMMEDIATE has let one in alone
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK}
+            )
         before = MigrationContext.configure(connection).get_current_revision()
         _refuse_newer(db, before, scripts)
+        if before is None:
+            _refuse_foreign(db, connection)
         config = Config()
         config.set_main_option("script_location", str(_folder()))
         config.attributes["connection"] = connection
@@ -74,7 +85,7 @@ def ensure_current(db: Database) -> None:
     _refuse_newer(db, stands_at, _scripts())
     raise Misconfigured(
         f"The database {db} is at version {stands_at or 'none'}, this program needs {head()}; "
-        "run: letters db upgrade"
+        "run letters db upgrade first."
     )
 
 
@@ -83,13 +94,42 @@ def require_current(db: Database) -> None:
     stands_at = current(db)
     if stands_at is None:
         raise Refused(
-            f"There is no ledger yet at {db}; load some statistics first: letters import FOLDER"
+            f"There is no ledger yet at {db}; load some statistics first: letters import FOLDER."
         )
     if stands_at != head():
         _refuse_newer(db, stands_at, _scripts())
         raise Misconfigured(
             f"The database {db} is at version {stands_at}, this program needs {head()}; "
-            "run: letters db upgrade"
+            "run letters db upgrade first."
+        )
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise Unavailable(
+            f"The database {path} cannot be looked for: {error.strerror}. "
+            "Check that its name is right and that its folder may be entered."
+        ) from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unavailable(
+            f"The folder {path.parent} of the database {path.name} cannot be made: "
+            f"{error.strerror}. Make it by hand, or name another file in database.url."
+        ) from error
+
+
+def _refuse_foreign(db: Database, connection: sa.Connection) -> None:
+    taken = sorted(metadata.tables.keys() & set(sa.inspect(connection).get_table_names()))
+    if taken:
+        raise Misconfigured(
+            f"The database {db} holds tables of the same names that this program did not make "
+            f"({', '.join(taken)}); name a database of its own in database.url."
         )
 
 

@@ -1,14 +1,13 @@
 """Settings: `config/letters.toml`, overridden by LETTERS_<SECTION>__<KEY> in the environment.
 
 Nothing is read at import. What is wrong is said with the name of the key, where it was set and what
-it may be; values are not repeated, as they may be secrets.
+it may be. Of the values only addresses and home folders are repeated: a URL may hold a password.
 """
 
 import difflib
-import email.utils
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +19,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from pipeline.address import ascii_address, split_mailbox
 from pipeline.delivery import Mode
-from pipeline.errors import Misconfigured
+from pipeline.errors import LetterFault, Misconfigured
 
 ENV_PREFIX = "LETTERS_"
 CONFIG = Path("config/letters.toml")
+
+# What nothing works without, and what is a path or may be one.
+_NEVER_EMPTY = ("database.url", "archive.url", "template.path", "mail.capture", "smtp.host")
+_PATHS = ("archive.url", "template.path", "mail.capture", "smtp.password_file")
 
 
 class _Section(BaseModel):
@@ -79,7 +83,7 @@ class ConvertSettings(_Section):
     """LibreOffice: processes (0: one for each core) and seconds per letter."""
 
     workers: int = Field(default=0, ge=0, le=1024)
-    timeout: float = Field(default=60.0, gt=0, le=3600)
+    timeout: float = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
 
 
 class ApprovalSettings(_Section):
@@ -131,8 +135,17 @@ class Settings(BaseSettings):
         return self._read_from
 
     def path(self, value: str) -> Path:
-        """A path from a setting, made absolute within the project."""
-        return Path(os.path.normpath(self._project / Path(value).expanduser()))
+        """A path from a setting, made absolute within the project.
+
+        Raises Misconfigured for a `~` that stands for nobody's home.
+        """
+        try:
+            return Path(os.path.normpath(self._project / Path(value).expanduser()))
+        except RuntimeError:
+            home = Path(value).parts[0]
+            raise Misconfigured(
+                f"There is no home folder that {home} could stand for; write the whole path."
+            ) from None
 
 
 def load(config: Path | None = None) -> Settings:
@@ -158,7 +171,7 @@ def load(config: Path | None = None) -> Settings:
         except ValidationError as error:
             faults = [_explained(dict(fault), file) for fault in error.errors()]
         else:
-            faults = list(_inconsistent(settings))
+            faults = list(_inconsistent(settings, file))
     if faults or settings is None:
         raise Misconfigured("\n".join(faults))
     settings._project = project  # noqa: SLF001 - set once, here, by the function that reads it
@@ -189,47 +202,96 @@ def find_project(config: Path | None = None) -> Path:
 
 
 def _unknown(read: Mapping[str, Any], file: Path) -> Iterator[str]:
+    sections = _keys()
     for section, values in read.items():
-        known = Settings.model_fields.get(section)
-        if known is None:
-            yield f"{file}: there is no section [{section}]{_near(section, Settings.model_fields)}."
+        keys = sections.get(section)
+        if keys is None:
+            yield f"{file}: there is no section [{section}]{_near(section, sections)}"
         elif not isinstance(values, dict):
             yield f"{file}: {section} is a section; write [{section}] and its keys below it."
         else:
-            keys = known.annotation.model_fields  # type: ignore[union-attr]
             for key in values:
                 if key not in keys:
-                    yield f"{file}: there is no setting {section}.{key}{_near(key, keys)}."
+                    yield f"{file}: there is no setting {section}.{key}{_near(key, keys)}"
 
 
 def _unknown_environment(environment: Mapping[str, str]) -> Iterator[str]:
-    names = {
-        f"{ENV_PREFIX}{section}__{key}".upper()
-        for section, info in Settings.model_fields.items()
-        for key in info.annotation.model_fields  # type: ignore[union-attr]
-    }
+    """What was meant for the settings but would be ignored, or taken for a whole section.
+
+    Other names that begin with LETTERS_ are left alone: they may be somebody else's.
+    """
+    sections = {ENV_PREFIX + section.upper(): keys for section, keys in _keys().items()}
+    names = [f"{section}__{key.upper()}" for section, keys in sections.items() for key in keys]
+    slips = {name.replace("__", "_"): name for name in names}
     for name in sorted(environment):
-        if name.upper().startswith(ENV_PREFIX) and "__" in name and name.upper() not in names:
-            yield f"The environment's {name} is no setting{_near(name.upper(), names)}."
+        upper = name.upper()
+        if upper in sections:
+            wanted = ", ".join(f"{upper}__{key.upper()}" for key in sections[upper])
+            yield (
+                f"The environment's {name} names a whole section; "
+                f"set one key of it at a time, with {wanted}."
+            )
+        elif upper in slips:
+            yield f"The environment's {name} is no setting; did you mean {slips[upper]}?"
+        elif upper.startswith(ENV_PREFIX) and "__" in upper and upper not in names:
+            yield f"The environment's {name} is no setting{_near(upper, names)}"
 
 
-def _near(name: str, known: Any) -> str:
+def _keys() -> dict[str, list[str]]:
+    """The keys of every section."""
+    return {
+        section: list(info.annotation.model_fields)  # type: ignore[union-attr]
+        for section, info in Settings.model_fields.items()
+    }
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known."""
     found = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    return f"; did you mean {found[0]}?" if found else "."
 
 
 def _explained(fault: Mapping[str, Any], file: Path) -> str:
     key = ".".join(str(part) for part in fault["loc"])
-    variable = ENV_PREFIX + "__".join(str(part) for part in fault["loc"]).upper()
-    where = f"the environment's {variable}" if variable in os.environ else str(file)
-    return f"{key} in {where}: {fault['msg']}."
+    return f"{_place(key, file)}: {fault['msg']}."
 
 
-def _inconsistent(settings: Settings) -> Iterator[str]:
-    mail = settings.mail
-    if "@" not in email.utils.parseaddr(mail.sender)[1]:
-        yield "mail.sender holds no address; write Name <address@domain>."
-    if mail.mode is Mode.REDIRECT and "@" not in email.utils.parseaddr(mail.redirect_to)[1]:
+def _place(key: str, file: Path) -> str:
+    """A key and where it was set, or would be."""
+    variable = ENV_PREFIX + key.replace(".", "__").upper()
+    for name in os.environ:
+        if name.upper() == variable:
+            return f"{key} in the environment's {name}"
+    return f"{key} in {file}"
+
+
+def _inconsistent(settings: Settings, file: Path) -> Iterator[str]:
+    """What each value's own type cannot tell."""
+    for key in _NEVER_EMPTY:
+        if not _value(settings, key).strip():
+            usual = _value(Settings.model_construct(), key)
+            yield f"{_place(key, file)}: It must not be empty; the usual value is {usual}."
+    for key in _PATHS:
+        try:
+            settings.path(_value(settings, key))
+        except Misconfigured as error:
+            yield f"{_place(key, file)}: {error}"
+    for key in ("mail.sender", "mail.reply_to", "mail.redirect_to"):
+        value = _value(settings, key)
+        if value or key == "mail.sender":
+            try:
+                ascii_address(split_mailbox(value)[1])
+            except LetterFault as fault:
+                yield (
+                    f"{_place(key, file)}: {fault} "
+                    "Write one address, as name@domain or Name <name@domain>."
+                )
+    if settings.mail.mode is Mode.REDIRECT and not settings.mail.redirect_to:
         yield "mail.mode is redirect, so mail.redirect_to must name the inbox that gets all mail."
     if settings.smtp.username and not settings.smtp.password_file:
         yield "smtp.username is set, so smtp.password_file must name a file with the password."
+
+
+def _value(settings: Settings, key: str) -> str:
+    section, _, name = key.partition(".")
+    return str(getattr(getattr(settings, section), name))

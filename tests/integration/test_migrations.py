@@ -1,6 +1,9 @@
 """Migrations and the tables in the code are one and the same."""
 
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from alembic.script import ScriptDirectory
 
 from pipeline import migrate, schema
 from pipeline.database import Database
-from pipeline.errors import Misconfigured
+from pipeline.errors import Misconfigured, Unavailable
 from tests.postgres import PostgresServer
 
 
@@ -96,3 +99,105 @@ def test_events_cannot_be_rewritten(db: Database) -> None:
             connection.execute(sa.text(statement))
     with db.read() as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(schema.events)) == 1
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that has never been migrated: once for each kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/new/letters.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
+UPGRADES = """
+import sys
+from pipeline import migrate
+from pipeline.database import Database
+
+db = Database(sys.argv[1])
+migrate._scripts()  # so that what is left to do is the migration alone
+import alembic.runtime.environment
+print("ready", flush=True)
+sys.stdin.readline()
+print(migrate.upgrade(db)[0], flush=True)
+db.close()
+"""
+
+
+def test_several_upgrades_at_once_make_one(empty_url: str) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", UPGRADES, empty_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(migrate.__file__).parent.parent,
+        )
+        for _ in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    found = sorted(process.communicate()[0].strip() for process in processes)
+    assert [process.returncode for process in processes] == [0] * 4
+    assert found == [migrate.head()] * 3 + ["None"]
+
+
+def test_who_migrates_a_server_waits_for_who_does_already(postgres: PostgresServer) -> None:
+    name = postgres.create()
+    db = Database(postgres.url(name) + "?options=-clock_timeout%3D100")
+    lock = sa.text("SELECT pg_advisory_xact_lock(:key)")
+    with db.write() as connection:
+        connection.execute(lock, {"key": migrate.MIGRATION_LOCK})
+        with pytest.raises(Unavailable, match="lock timeout"):
+            migrate.upgrade(db)
+    assert migrate.upgrade(db) == (None, migrate.head())
+    db.close()
+    postgres.drop(name)
+
+
+def test_the_tables_of_another_program_are_left_alone(empty_url: str) -> None:
+    db = Database(empty_url)
+    if db.path is not None:
+        db.path.parent.mkdir()
+    with db.write() as connection:
+        connection.execute(sa.text("CREATE TABLE runs (distance INTEGER)"))
+    with pytest.raises(Misconfigured, match=r"did not make \(runs\); name a database of its own"):
+        migrate.upgrade(db)
+    with db.read() as connection:
+        assert sa.inspect(connection).get_table_names() == ["runs"]
+    db.close()
+
+
+@pytest.mark.parametrize(
+    "folder", ["a_file", "a_file/below", "/proc/letters", "n" * 300, "loop/below"]
+)
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "a_file").write_text("not a folder")
+    (tmp_path / "loop").symlink_to("loop")
+    path = tmp_path / folder / "letters.db"
+    db = Database(f"sqlite:///{path}")
+    with pytest.raises(Unavailable, match=f"{re.escape(str(path.parent))}.*cannot be made") as made:
+        migrate.upgrade(db)
+    assert str(made.value).endswith("or name another file in database.url.")
+    with pytest.raises(Unavailable, match=re.escape(str(path.parent))):
+        migrate.ensure_current(db)
+    db.close()
+
+
+def test_a_server_that_is_behind_is_not_upgraded_by_itself(postgres: PostgresServer) -> None:
+    name = postgres.create()
+    db = Database(postgres.url(name))
+    with pytest.raises(Misconfigured, match=r"is at version none.*run letters db upgrade first\.$"):
+        migrate.ensure_current(db)
+    assert migrate.current(db) is None
+    db.close()
+    postgres.drop(name)
