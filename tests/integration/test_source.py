@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipeline import schema, source
+from pipeline import migrate, schema, source
 from pipeline.database import Database
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from pipeline.figures import Counts
 from pipeline.letter import Record
+from tests.postgres import PostgresServer
 
 EDITION = {
     "year": 2020,
@@ -272,46 +273,544 @@ def test_a_foreign_database_is_named_with_what_it_lacks(tmp_path: Path) -> None:
     foreign.close()
 
 
-def test_views_over_a_sites_own_tables_serve_as_well(db: Database) -> None:
-    """Views with the documented columns only, and 0/1 and text where tables hold more."""
+_OWN_TYPES = {
+    "date": {"active_from", "active_to", "received_on", "decided_on", "recorded_on"}
+    | {"letter_date", "published_on", "period_start", "period_end", "prepare_on"},
+    "integer": {"year", "position", "percent", "remedied_early"},
+    "timestamp": {"dispatch_at"},
+}
+
+
+def site(db: Database, **types: str) -> None:
+    """Make the relations views over a site's own tables, which refuse nothing.
+
+    `types` are those of columns that the site keeps otherwise; JSON is text there.
+    """
     with db.write() as connection:
         for table in schema.STATISTICS:
             columns = [column.name for column in table.columns if column.name != "id"]
-            renamed = f"own_{table.name}"
-            connection.execute(sa.text(f"ALTER TABLE {table.name} RENAME TO {renamed}"))
-            chosen = []
-            for name in columns:
-                expression = name
-                if name == "remedied_early":
-                    expression = f"CAST({name} AS INTEGER) AS {name}"
-                elif name in {"facts", "signatory_posts", "copied_roles"}:
-                    expression = f"CAST({name} AS TEXT) AS {name}"
-                chosen.append(expression)
-            connection.execute(
-                sa.text(f"CREATE VIEW {table.name} AS SELECT {', '.join(chosen)} FROM {renamed}")
+            known = {name: kind for kind, names in _OWN_TYPES.items() for name in names} | types
+            typed = ", ".join(f"{name} {known.get(name, 'text')}" for name in columns)
+            connection.exec_driver_sql(f"DROP TABLE {table.name}")
+            connection.exec_driver_sql(f"CREATE TABLE own_{table.name} ({typed})")
+            connection.exec_driver_sql(
+                f"CREATE VIEW {table.name} AS SELECT {', '.join(columns)} FROM own_{table.name}"
             )
-        for own, row in (
-            (
-                "own_editions",
-                {**EDITION, "facts": None, "signatory_posts": json.dumps(["Ombudsman"])},
-            ),
-            ("own_authorities", authority("A")),
-            ("own_decisions", decided("A", "upheld", remedied_early=True)),
-            ("own_officers", officer("A")),
-        ):
-            values = {
-                name: value.isoformat() if isinstance(value, date) else value
-                for name, value in row.items()
-                if value is not None
-            }
-            # written out, as psycopg would give a text parameter a type that JSON does not take
-            written = ", ".join(
-                str(value) if isinstance(value, bool | int) else f"'{value}'"
-                for value in values.values()
+
+
+def keep(db: Database, table: sa.Table, *rows: dict[str, Any]) -> None:
+    """Put rows into a site's own table, as literals: what is given is what is kept."""
+    with db.write() as connection:
+        for row in rows:
+            written = ", ".join(_literal(value) for value in row.values())
+            connection.exec_driver_sql(
+                f"INSERT INTO own_{table.name} ({', '.join(row)}) VALUES ({written})"
             )
-            connection.execute(
-                sa.text(f"INSERT INTO {own} ({', '.join(values)}) VALUES ({written})")
-            )
+
+
+def _literal(value: Any) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return str(int(value))
+        case int():
+            return str(value)
+        case list() | dict():
+            return _literal(json.dumps(value))
+        case _:
+            return "'" + str(value).replace("'", "''") + "'"
+
+
+def refusal(db: Database, year: int = 2020) -> str:
+    """What a pull is refused with, after the database's name."""
+    with pytest.raises(Misconfigured) as refused, source.pull(db, year) as pulled:
+        list(pulled.records)
+    start = f"The statistics database {db}"
+    message = str(refused.value)
+    assert message.startswith(start)
+    return message.removeprefix(start)
+
+
+def test_views_over_a_sites_own_tables_serve_as_well(db: Database) -> None:
+    """Views with the documented columns only, and 0/1 and text where tables hold more."""
+    site(db)
+    keep(db, schema.editions, {**EDITION, "copied_roles": ["leader"], "dispatch_at": None})
+    keep(db, schema.authorities, authority("A", noun=None))
+    keep(db, schema.decisions, decided("A", "upheld", remedied_early=True), decided("A", "upheld"))
+    keep(db, schema.officers, officer("A"))
+    keep(
+        db,
+        schema.published_averages,
+        {"year": 2020, "kind": "district", "measure": "upheld", "percent": 45},
+    )
+    with source.pull(db, 2020) as pulled:
+        assert pulled.edition.facts == {"delegates": 178}
+        assert pulled.edition.copied_roles == ["leader"]
+        assert pulled.averages["district"]["upheld"] == 45
+        (found,) = pulled.records
+    assert found.counts == Counts(upheld=2, remedied_early=1)
+    assert found.authority.noun == "Council"
+    assert found.officers[0].email == "chief_executive@a.example"
+
+
+def test_a_time_on_the_last_day_is_within_the_period(db: Database) -> None:
+    site(
+        db, **dict.fromkeys(["decided_on", "recorded_on", "active_from", "active_to"], "timestamp")
+    )
+    keep(db, schema.editions, EDITION)
+    keep(
+        db,
+        schema.authorities,
+        authority("A"),
+        authority("FIRST", active_to="2019-04-01 00:00:00"),
+        authority("LAST", active_from="2020-03-31 10:00:00"),
+        authority("BEFORE", active_to="2019-03-31 23:59:59"),
+        authority("AFTER", active_from="2020-04-01 00:00:00"),
+    )
+    times = ("2019-04-01 00:00:00", "2020-03-31 00:00:00", "2020-03-31 10:00:00")
+    outside = ("2019-03-31 23:59:59", "2020-04-01 00:00:00")
+    for time in (*times, *outside):
+        keep(db, schema.decisions, {**decided("A", "upheld"), "decided_on": time})
+        keep(db, schema.compliance, {**recorded("A", "complied"), "recorded_on": time})
+    keep(
+        db,
+        schema.officers,
+        officer("A", family_name="Begins", active_from="2020-07-22 10:00:00"),
+        officer("A", family_name="Ends", active_to="2020-07-22 00:00:00"),
+        officer("A", family_name="Later", active_from="2020-07-23 00:00:00"),
+        officer("A", family_name="Left", active_to="2020-07-21 23:00:00"),
+    )
     found = records(db)
-    assert found["A"].counts == Counts(upheld=1, remedied_early=1)
-    assert found["A"].officers[0].email == "chief_executive@a.example"
+    assert sorted(found) == ["A", "FIRST", "LAST"]
+    assert found["A"].counts == Counts(upheld=3, complied=3)
+    assert [one.family_name for one in found["A"].officers] == ["Begins", "Ends"]
+    with source.pull(db, 2020) as pulled:
+        assert pulled.averages["district"]["upheld"] == 100
+
+
+def test_dates_on_the_last_day_are_within_the_period_of_a_view(db: Database) -> None:
+    site(db)
+    keep(db, schema.editions, EDITION)
+    keep(db, schema.authorities, authority("A"))
+    keep(
+        db,
+        schema.decisions,
+        *(decided("A", "upheld", date(2020, month, day)) for month, day in ((3, 31), (4, 1))),
+    )
+    assert records(db)["A"].counts == Counts(upheld=1)
+
+
+def test_a_time_with_an_offset_counts_on_its_day_in_london(postgres: PostgresServer) -> None:
+    name = postgres.create()
+    db = Database(postgres.url(name))
+    migrate.upgrade(db)
+    site(db, decided_on="timestamptz")
+    keep(db, schema.editions, EDITION)
+    keep(db, schema.authorities, authority("A"))
+    # Summer time begins on 31 March 2019 and on 29 March 2020.
+    inside = ("2019-03-31 23:00:00+00", "2020-03-31 22:59:59+00")
+    for time in (*inside, "2019-03-31 22:59:59+00", "2020-03-31 23:00:00+00"):
+        keep(db, schema.decisions, {**decided("A", "upheld"), "decided_on": time})
+    with db.engine.connect() as connection:
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET TimeZone = "Asia/Tokyo"')
+        connection.commit()
+    db.close()
+    assert records(db)["A"].counts == Counts(upheld=2)
+    db.close()
+    postgres.drop(name)
+
+
+@pytest.mark.parametrize(
+    ("dispatch_at", "expected"),
+    [
+        ("2020-07-22T10:00", 9),
+        ("2020-07-22T10:00+02:00", 8),
+        ("2020-07-22T10:00Z", 10),
+    ],
+)
+def test_the_time_of_dispatch_is_londons_unless_it_says_otherwise(
+    db: Database, dispatch_at: str, expected: int
+) -> None:
+    site(db, dispatch_at="text")
+    keep(db, schema.editions, {**EDITION, "dispatch_at": dispatch_at})
+    with source.pull(db, 2020) as pulled:
+        assert pulled.edition.dispatch_at == datetime(2020, 7, 22, expected, tzinfo=UTC)
+
+
+def test_a_stored_time_of_dispatch_is_the_one_that_was_put(db: Database) -> None:
+    at = datetime(2020, 7, 22, 10, 30, tzinfo=UTC)
+    put(db, schema.editions, {**EDITION, "dispatch_at": at})
+    with source.pull(db, 2020) as pulled:
+        assert pulled.edition.dispatch_at == at
+
+
+def average(**other: Any) -> dict[str, Any]:
+    return {"year": 2020, "kind": "district", "measure": "upheld", "percent": 45, **other}
+
+
+CASES = [
+    (
+        schema.decisions,
+        decided("A", "Upheld"),
+        "decisions.outcome holds 'Upheld', which is none of upheld, not_upheld, advice_given,"
+        " referred_back, closed_after_initial_enquiries, incomplete_or_invalid;"
+        " did you mean upheld?",
+    ),
+    (schema.decisions, {**decided("A", "upheld"), "outcome": None}, "decisions.outcome is empty;"),
+    (
+        schema.decisions,
+        decided("A", "upheld", remedied_early="Y"),
+        "decisions.remedied_early holds 'Y', which is neither 0 nor 1; did you mean 1?",
+    ),
+    (
+        schema.decisions,
+        decided("a ", "upheld"),
+        "decisions.authority_code holds 'a ', which is not in authorities.code; did you mean 'A'?",
+    ),
+    (
+        schema.compliance,
+        recorded("A", "complied late"),
+        "compliance.outcome holds 'complied late', which is none of complied, complied_late,"
+        " not_complied; did you mean complied_late?",
+    ),
+    (
+        schema.compliance,
+        recorded("a", "complied"),
+        "compliance.authority_code holds 'a', which is not in authorities.code; did you mean 'A'?",
+    ),
+    (
+        schema.authorities,
+        authority("B", "zoo"),
+        "authorities.kind holds 'zoo' (B), which is none of county, district, metropolitan,"
+        " unitary, london_borough, national_park, fire, combined, transport, waste, police,"
+        " other; correct it there.",
+    ),
+    (
+        schema.authorities,
+        authority("B", noun="council"),
+        "authorities.noun holds 'council' (B), which is none of Council, Authority;"
+        " did you mean Council?",
+    ),
+    (schema.authorities, {**authority("B"), "kind": None}, "authorities.kind is empty (B);"),
+    (schema.authorities, authority("B", name=None), "authorities.name is empty (B);"),
+    (
+        schema.authorities,
+        {**authority("B"), "code": None},
+        "authorities.code is empty (the row named 'B Council');",
+    ),
+    (
+        schema.authorities,
+        authority("A"),
+        "authorities.code holds 'A' in 2 rows; an authority has one row",
+    ),
+    (
+        schema.authorities,
+        authority("B", successor_code="a"),
+        "authorities.successor_code holds 'a', which is not in authorities.code;",
+    ),
+    (
+        schema.officers,
+        officer("A", "boss"),
+        "officers.role holds 'boss' (boss@a.example of A), which is none of chief_executive,",
+    ),
+    (
+        schema.officers,
+        {**officer("A"), "role": None},
+        "officers.role is empty (chief_executive@a.example of A);",
+    ),
+    (
+        schema.officers,
+        officer("A", authority_code=None),
+        "officers.authority_code is empty (chief_executive@a.example);",
+    ),
+    (
+        schema.officers,
+        officer("A", authority_code="a"),
+        "officers.authority_code holds 'a', which is not in authorities.code;",
+    ),
+    (
+        schema.remarks,
+        {"year": 2020, "authority_code": "a", "position": 1, "text": "Well done."},
+        "remarks.authority_code holds 'a', which is not in authorities.code;",
+    ),
+    (
+        schema.published_averages,
+        average(measure="remedies"),
+        "published_averages.measure holds 'remedies' (district, remedies, 2020), which is none of"
+        " upheld, compliance, remedy; did you mean remedy?",
+    ),
+    (
+        schema.published_averages,
+        average(kind="District"),
+        "published_averages.kind holds 'District' (District, upheld, 2020), which is none of",
+    ),
+    (
+        schema.published_averages,
+        average(percent=101),
+        "published_averages.percent holds 101 (district, upheld, 2020); it must hold a whole",
+    ),
+    (
+        schema.published_averages,
+        average(percent=None),
+        "published_averages.percent is empty (district, upheld, 2020); it must hold a whole",
+    ),
+]
+
+
+@pytest.fixture
+def own(db: Database) -> Database:
+    """A site's own database with a right edition and one authority."""
+    site(db, remedied_early="text")
+    keep(db, schema.editions, EDITION)
+    keep(db, schema.authorities, authority("A"))
+    return db
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "fault"), CASES, ids=[fault.partition(";")[0][:60] for *_, fault in CASES]
+)
+def test_what_cannot_be_counted_is_refused(
+    own: Database, table: sa.Table, row: dict[str, Any], fault: str
+) -> None:
+    keep(own, table, row)
+    message = refusal(own)
+    assert message.startswith(f": {fault}")
+    assert "\n" not in message
+
+
+def test_all_that_cannot_be_counted_is_refused_at_once(own: Database) -> None:
+    for table, row, _ in CASES:
+        keep(own, table, row)
+    keep(own, schema.authorities, authority("C", "zoo"), authority("D", "zoo"))
+    message = refusal(own)
+    assert message.startswith(" has these faults:\n  ")
+    assert "authorities.kind holds 'zoo' (B and 2 more), which is none of" in message
+    for *_, fault in CASES:
+        # without the key of the row, beside which others are counted here
+        assert f"\n  {fault.partition(';')[0].partition(' (')[0]}" in message
+
+
+def test_cases_of_other_periods_and_bodies_do_not_matter(own: Database) -> None:
+    keep(
+        own,
+        schema.decisions,
+        decided("A", "Upheld", date(2019, 3, 31)),
+        decided("A", "Upheld", date(2020, 4, 1), remedied_early="Y"),
+        decided("CARE HOME", "upheld"),
+        {**decided("A", "upheld"), "authority_code": None},
+        {**decided("A", ""), "decided_on": None},  # not decided yet
+    )
+    keep(own, schema.compliance, recorded("A", "Complied", date(2018, 1, 1)))
+    keep(
+        own,
+        schema.published_averages,
+        {"year": 2019, "kind": "district", "measure": "all", "percent": -1},
+    )
+    found = records(own)
+    assert list(found) == ["A"]
+    assert found["A"].counts == Counts()
+
+
+def test_flags_are_booleans_or_numbers_or_digits_or_missing(own: Database) -> None:
+    keep(
+        own,
+        schema.decisions,
+        *(decided("A", "upheld", remedied_early=flag) for flag in ("0", "1", None)),
+    )
+    assert records(own)["A"].counts == Counts(upheld=3, remedied_early=1)
+
+
+def test_a_remark_without_a_text_is_none(own: Database) -> None:
+    keep(
+        own,
+        schema.remarks,
+        {"year": 2020, "authority_code": "A", "position": 1, "text": None},
+        {"year": 2020, "authority_code": "A", "position": 2, "text": "Well done."},
+    )
+    assert list(records(own)["A"].remarks) == ["Well done."]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({"letter_date": None}, "editions.letter_date is empty (year 2020); it must hold a date."),
+        ({"letter_date": "soon"}, "editions.letter_date holds 'soon' (year 2020), which is not a"),
+        ({"published_on": "22/07/2020"}, "editions.published_on holds '22/07/2020' (year 2020),"),
+        ({"period_start": ""}, "editions.period_start holds '' (year 2020), which is not a date;"),
+        ({"period_end": "2020-02-30"}, "editions.period_end holds '2020-02-30' (year 2020),"),
+        ({"period_end": "9999-12-31"}, "editions.period_end holds 9999-12-31 (year 2020), which"),
+        ({"prepare_on": "later"}, "editions.prepare_on holds 'later' (year 2020), which is not"),
+        ({"dispatch_at": "2020-07-22"}, "editions.dispatch_at holds '2020-07-22' (year 2020),"),
+        ({"dispatch_at": "at nine o'clock"}, 'editions.dispatch_at holds "at nine o\'clock" (year'),
+        ({"signatory": None}, "editions.signatory is empty (year 2020); it must hold a text."),
+        ({"signatory_posts": None}, "editions.signatory_posts is empty (year 2020); it must be a"),
+        ({"signatory_posts": "Chair"}, "editions.signatory_posts holds 'Chair' (year 2020); it"),
+        ({"signatory_posts": [1]}, "editions.signatory_posts holds '[1]' (year 2020); it must be"),
+        ({"facts": ""}, "editions.facts holds '' (year 2020); it must be a JSON object of whole"),
+        ({"facts": "{'a': 1}"}, "editions.facts holds \"{'a': 1}\" (year 2020); it must be a JSON"),
+        ({"facts": {"a": 1.5}}, "editions.facts holds '{\"a\": 1.5}' (year 2020); it must be a"),
+        ({"copied_roles": ""}, "editions.copied_roles holds '' (year 2020); it must be a JSON"),
+        ({"copied_roles": ["Leader"]}, "editions.copied_roles holds 'Leader' (year 2020), which"),
+    ],
+    ids=str,
+)
+def test_an_edition_that_cannot_be_used_is_refused(
+    db: Database, wrong: dict[str, Any], fault: str
+) -> None:
+    site(db, **dict.fromkeys([*_OWN_TYPES["date"], "dispatch_at"], "text"))
+    keep(db, schema.editions, {**EDITION, **wrong})
+    assert refusal(db).startswith(f": {fault}")
+
+
+@pytest.mark.parametrize("column", ["facts", "copied_roles", "signatory_posts"])
+def test_invalid_json_in_the_tables_themselves_is_refused(edition: Database, column: str) -> None:
+    value = "[" if edition.is_sqlite else '"["'  # PostgreSQL takes valid JSON only
+    with edition.write() as connection:
+        connection.exec_driver_sql(f"UPDATE editions SET {column} = '{value}'")
+    assert f"editions.{column} holds '[' (year 2020); it must be a JSON " in refusal(edition)
+
+
+def test_all_faults_of_an_edition_are_refused_at_once(own: Database) -> None:
+    keep(
+        own,
+        schema.editions,
+        {**EDITION, "year": 2021, "letter_date": None, "signatory": " ", "facts": "[]"},
+    )
+    message = refusal(own, 2021)
+    assert all(f"\n  editions.{name} " in message for name in ("letter_date", "signatory", "facts"))
+
+
+def test_two_editions_of_one_year_are_refused(own: Database) -> None:
+    keep(own, schema.editions, EDITION)
+    assert refusal(own) == (
+        ": editions.year holds 2020 in 2 rows; a year has one edition: leave one row."
+    )
+    assert source.years(own) == [2020]
+
+
+@pytest.mark.parametrize("column", ["active_from", "active_to"])
+@pytest.mark.parametrize("table", [schema.authorities, schema.officers], ids=lambda one: one.name)
+def test_a_bound_that_is_no_date_is_refused(db: Database, table: sa.Table, column: str) -> None:
+    site(db, active_from="text", active_to="text")
+    keep(db, schema.editions, EDITION)
+    keep(db, schema.authorities, authority("A"))
+    row = officer("A") if table is schema.officers else authority("B")
+    keep(db, table, {**row, column: ""})
+    assert refusal(db).startswith(f": {table.name}.{column} holds '' (")
+
+
+def test_dates_that_would_not_compare_are_refused(db: Database) -> None:
+    """PostgreSQL compares no text with a date and says so; SQLite would compare, wrongly."""
+    site(db, decided_on="text")
+    keep(db, schema.editions, EDITION)
+    keep(db, schema.authorities, authority("A"))
+    keep(db, schema.decisions, {**decided("A", "upheld"), "decided_on": "1/6/2019"})
+    message = refusal(db)
+    if db.is_sqlite:
+        assert message.startswith(": decisions.decided_on holds '1/6/2019', which is not a date;")
+    else:
+        assert message.startswith(" does not offer what is needed of decisions: operator does not")
+
+
+def test_a_view_that_fails_is_named(own: Database) -> None:
+    broken = "json_extract(outcome, '$')" if own.is_sqlite else "(1 / length(''))::text"
+    with own.write() as connection:
+        connection.exec_driver_sql("DROP VIEW compliance")
+        connection.exec_driver_sql(
+            "CREATE VIEW compliance AS SELECT case_reference, authority_code, recorded_on,"
+            f" {broken} AS outcome FROM own_compliance"
+        )
+    keep(own, schema.compliance, recorded("A", "complied"))
+    message = refusal(own)
+    assert message.startswith(" does not offer what is needed of compliance: ")
+    assert ("malformed JSON" if own.is_sqlite else "division by zero") in message
+
+
+def test_a_date_that_no_calendar_holds_is_named(postgres: PostgresServer) -> None:
+    name = postgres.create()
+    db = Database(postgres.url(name))
+    migrate.upgrade(db)
+    put(db, schema.editions, EDITION)
+    with db.write() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO authorities (code, name, kind, active_to)"
+            " VALUES ('A', 'A Council', 'district', 'infinity')"
+        )
+    message = refusal(db)
+    assert message.startswith(" does not offer what is needed of authorities: ")
+    assert "infinity" in message
+    db.close()
+    postgres.drop(name)
+
+
+def test_text_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path}/latin.db")
+    migrate.upgrade(db)
+    put(db, schema.editions, EDITION)
+    put(db, schema.authorities, authority("A"), authority("B"))
+    with db.write() as connection:
+        connection.exec_driver_sql("UPDATE authorities SET name = X'e9' WHERE code = 'A'")
+    assert refusal(db).startswith(": authorities.name holds b'\\xe9' (A), which is not text;")
+    with db.write() as connection:
+        connection.exec_driver_sql("UPDATE authorities SET name = CAST(X'e9' AS TEXT)")
+    message = refusal(db)
+    assert message.startswith(" does not offer what is needed of authorities: Could not decode")
+    db.close()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "statistics.db").write_bytes(b"case,outcome\n" * 100)
+    db = Database(f"sqlite:///{tmp_path}/statistics.db", read_only=True)
+    assert "file is not a database" in refusal(db)
+    with pytest.raises(Misconfigured, match="needed of editions: file is not a database"):
+        source.years(db)
+    db.close()
+
+
+def test_errors_of_another_database_are_not_blamed_on_the_statistics(
+    edition: Database, tmp_path: Path
+) -> None:
+    put(edition, schema.authorities, authority("A"), authority("B"))
+
+    def body(statement: str, engine: sa.Engine) -> None:
+        with source.pull(edition, 2020) as pulled, engine.connect() as connection:
+            next(pulled.records)
+            connection.exec_driver_sql(statement)
+
+    # on SQLite an OperationalError, which would be translated as well as a ProgrammingError
+    unlike = (sa.exc.OperationalError, sa.exc.ProgrammingError)
+    with pytest.raises(unlike, match="ledgerless"):
+        body("SELECT * FROM ledgerless", edition.engine)
+    elsewhere = sa.create_engine(f"sqlite:///{tmp_path}/no/such/folder/ledger.db")
+    with pytest.raises(sa.exc.OperationalError, match="unable to open database file"):
+        body("SELECT 1", elsewhere)
+    elsewhere.dispose()
+    with pytest.raises(ValueError, match="the body's own"), source.pull(edition, 2020):
+        raise ValueError("the body's own")
+    assert sorted(records(edition)) == ["A", "B"]  # and the connection is fit for use
+
+
+def test_a_server_that_goes_away_while_records_are_read_is_unavailable(
+    postgres: PostgresServer,
+) -> None:
+    name = postgres.create()
+    db, other = Database(postgres.url(name)), Database(postgres.url(name))
+    migrate.upgrade(db)
+    put(db, schema.editions, EDITION)
+    put(db, schema.authorities, *(authority(f"A{number}") for number in range(3000)))
+
+    def interrupted() -> None:
+        with source.pull(db, 2020) as pulled, other.read() as connection:
+            next(pulled.records)
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            list(pulled.records)
+
+    with pytest.raises(Unavailable, match=f"The statistics database .*{name} cannot be read: "):
+        interrupted()
+    db.close()
+    other.close()
+    postgres.drop(name)

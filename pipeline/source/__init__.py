@@ -1,0 +1,15 @@
+"""The statistics database, read only: one consistent pull of one year.
+
+The relations are named in `pipeline.schema.STATISTICS`; they may be tables or views. Where they
+are a site's own views nothing has checked them before, so the pull does: what it cannot count or
+print is refused, all of it at once, and never left out in silence.
+
+Upwards from a single value: `values` reads one; `reading` reads rows and gathers what is wrong
+with them; `tally` counts, in the database, once per authority and once per kind, over the
+edition's period; `pulling` is the whole.
+"""
+
+from pipeline.source.pulling import Pull, pull, years
+from pipeline.source.values import LONDON
+
+__all__ = ["LONDON", "Pull", "pull", "years"]

@@ -1,0 +1,349 @@
+"""The whole pull: the edition first, then everything that is checked, then the records."""
+
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.errors import Refused, Unavailable
+from pipeline.letter import (
+    CHIEF_EXECUTIVE,
+    KINDS,
+    MEASURES,
+    NOUNS,
+    OUTCOMES,
+    ROLES,
+    Authority,
+    Averages,
+    Edition,
+    Officer,
+    Record,
+    addressee,
+)
+from pipeline.source import tally, values
+from pipeline.source.reading import Faults, raw, rows, translated
+from pipeline.source.values import LONDON, Wrong
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """One year's statistics, read in one transaction: it is valid while `pull` is open.
+
+    `records` streams one record per authority that was active at any time in the period, in the
+    order of the codes, `count` of them; `averages` are whole per cent by kind and measure.
+    """
+
+    edition: Edition
+    averages: Averages
+    records: Iterator[Record]
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What reading takes: where from, over which connection, and where faults are noted."""
+
+    db: Database
+    connection: sa.Connection
+    faults: Faults
+
+    def rows(self, statement: sa.Select[Any], *tables: sa.Table) -> list[dict[str, Any]]:
+        return rows(self.connection, self.db, statement, *tables)
+
+
+@contextmanager
+def pull(db: Database, year: int) -> Iterator[Pull]:
+    """Read one year from the statistics database.
+
+    Raises Refused if it has no edition of that year, Misconfigured if its relations or values are
+    not as they should be, Unavailable if it cannot be read. What the body raises is not touched.
+    """
+    if db.path is not None and not db.path.exists():
+        raise Unavailable(
+            f"There is no statistics database at {db}; "
+            "load some statistics (letters import FOLDER) or set source.url."
+        )
+    raised: sa.exc.SQLAlchemyError | None = None
+    with db.read() as connection:
+        if not db.is_sqlite:
+            # A time with an offset counts on its day in London, whatever the server's zone.
+            with translated(db):
+                connection.exec_driver_sql("SET LOCAL TIME ZONE 'Europe/London'")
+        reading = _Reading(db=db, connection=connection, faults=Faults(db))
+        edition = _edition(reading, year)
+        register = _register(reading)
+        officers = _officers(reading, edition.letter_date)
+        remarks = _remarks(reading, year)
+        published = _published(reading, year)
+        for table, codes in ((schema.officers, officers), (schema.remarks, remarks)):
+            _check_spelling(reading, table, "authority_code", sorted(codes), register)
+        _check_cases(reading, edition, register)
+        reading.faults.refuse()
+        with translated(db, schema.authorities, schema.decisions, schema.compliance):
+            averages = tally.pooled(connection, edition)
+            count = connection.scalar(
+                sa.select(sa.func.count())
+                .select_from(schema.authorities)
+                .where(tally.active_in(edition))
+            )
+        for (kind, measure), percent in published.items():
+            averages[kind][measure] = percent
+        # closed by whoever stops half way, so that no cursor is left open
+        with closing(_records(reading, edition, register, officers, remarks)) as records:
+            try:
+                yield Pull(
+                    edition=edition, averages=dict(averages), records=records, count=count or 0
+                )
+            except sa.exc.SQLAlchemyError as error:
+                # Of another database, as the reading's own errors are sentences by now: taken
+                # past db.read(), which would blame this one.
+                raised = error
+    if raised is not None:
+        raise raised
+
+
+def years(db: Database) -> list[int]:
+    """The years that the statistics database has an edition of."""
+    with db.read() as connection:
+        return _years(_Reading(db=db, connection=connection, faults=Faults(db)))
+
+
+def _years(reading: _Reading) -> list[int]:
+    found = reading.rows(sa.select(*raw(schema.editions.c.year)), schema.editions)
+    return sorted({row["year"] for row in found if isinstance(row["year"], int)})
+
+
+def _edition(reading: _Reading, year: int) -> Edition:
+    """The year's edition; its faults are raised here, because all else depends on its dates."""
+    table, faults = schema.editions, reading.faults
+    found = reading.rows(sa.select(*raw(*table.c)).where(table.c.year == year), table)
+    if not found:
+        known = _years(reading)
+        there_are = f"there is {', '.join(map(str, known))}" if known else "there is none at all"
+        raise Refused(
+            f"The statistics database has no edition of {year} ({there_are}); "
+            "add one to its editions: letters import FOLDER"
+        )
+    if len(found) > 1:
+        faults.add(
+            table,
+            "year",
+            Wrong(f"holds {year} in {len(found)} rows", "; a year has one edition: leave one row."),
+        )
+        faults.refuse()
+    row, key = found[0], f"year {year}"
+    letter_date = faults.read(table, row, key, "letter_date", values.needed_day)
+    published_on = faults.read(table, row, key, "published_on", values.needed_day)
+    period_start = faults.read(table, row, key, "period_start", values.needed_day)
+    period_end = faults.read(table, row, key, "period_end", values.needed_day)
+    signatory = faults.read(table, row, key, "signatory", values.needed_text)
+    posts = faults.read(table, row, key, "signatory_posts", values.texts)
+    facts = faults.read(table, row, key, "facts", values.facts)
+    copied = faults.read(table, row, key, "copied_roles", values.roles(ROLES))
+    prepare_on = faults.read(table, row, key, "prepare_on", values.near_day)
+    dispatch_at = faults.read(table, row, key, "dispatch_at", values.moment)
+    faults.refuse()
+    assert letter_date and published_on and period_start and period_end  # noqa: S101, PT018
+    if period_start > period_end:
+        raise Refused(
+            f"Edition {year} ends ({period_end}) before it starts ({period_start}); "
+            "correct period_start or period_end in editions."
+        )
+    return Edition(
+        year=year,
+        letter_date=letter_date,
+        published_on=published_on,
+        period_start=period_start,
+        period_end=period_end,
+        signatory=signatory or "",
+        signatory_posts=posts or [],
+        facts=facts or {},
+        copied_roles=["link_officer"] if copied is None else copied,
+        prepare_on=prepare_on or letter_date - timedelta(days=7),
+        dispatch_at=dispatch_at
+        or datetime.combine(letter_date, time(9), tzinfo=LONDON).astimezone(UTC),
+    )
+
+
+def _register(reading: _Reading) -> dict[str, Authority]:
+    table, faults = schema.authorities, reading.faults
+    kind, noun = values.one_of(KINDS), values.one_of(NOUNS)
+    register: dict[str, Authority] = {}
+    times: Counter[str] = Counter()
+    for row in reading.rows(sa.select(*raw(*table.c)), table):
+        named = f"the row named {values.shown(row['name'])}"
+        code = faults.read(table, row, named, "code", values.needed_text)
+        if code is None:
+            continue
+        times[code] += 1
+        register[code] = Authority(
+            code=code,
+            name=faults.read(table, row, code, "name", values.needed_text) or "",
+            kind=faults.read(table, row, code, "kind", kind) or "",
+            noun=(faults.read(table, row, code, "noun", noun) if row["noun"] else None) or NOUNS[0],
+            active_from=faults.read(table, row, code, "active_from", values.day),
+            active_to=faults.read(table, row, code, "active_to", values.day),
+            successor_code=faults.read(table, row, code, "successor_code", values.text) or None,
+        )
+    for code, number in times.items():
+        if number > 1:
+            problem = f"holds {values.shown(code)} in {number} rows"
+            fix = "; an authority has one row: let the view give each code once."
+            faults.add(table, "code", Wrong(problem, fix))
+    successors = sorted({one.successor_code or "" for one in register.values()})
+    _check_spelling(reading, table, "successor_code", successors, register)
+    return register
+
+
+def _officers(reading: _Reading, day: date) -> dict[str, list[Officer]]:
+    """Who is in post on `day`, by authority; chief executives first, then in a fixed order."""
+    table, faults = schema.officers, reading.faults
+    role = values.one_of(ROLES)
+    columns = [column for column in table.c if column.name != "id"]  # which no view has
+    officers: dict[str, list[Officer]] = defaultdict(list)
+    for row in reading.rows(sa.select(*raw(*columns)), table):
+        whose = row["email"] or row["family_name"] or row["role"]
+        key = f"{whose} of {row['authority_code']}"
+        code = faults.read(table, row, str(whose), "authority_code", values.needed_text)
+        texts = {
+            name: faults.read(table, row, key, name, values.text) or ""
+            for name in ("honorific", "given_name", "family_name", "post", "email")
+        }
+        officer = Officer(role=faults.read(table, row, key, "role", role) or "", **texts)
+        since = faults.read(table, row, key, "active_from", values.day)
+        until = faults.read(table, row, key, "active_to", values.day)
+        if code and (since is None or since <= day) and (until is None or until >= day):
+            officers[code].append(officer)
+    for found in officers.values():
+        # sorted here, because databases do not agree on the order of names
+        found.sort(
+            key=lambda officer: (
+                officer.role != CHIEF_EXECUTIVE,
+                officer.role,
+                officer.family_name,
+                officer.given_name,
+                officer.email,
+            )
+        )
+    return dict(officers)
+
+
+def _remarks(reading: _Reading, year: int) -> dict[str, list[str]]:
+    """The paragraphs of each authority, in their order; one without a text is none."""
+    table, faults = schema.remarks, reading.faults
+    found = reading.rows(
+        sa.select(*raw(table.c.authority_code, table.c.position, table.c.text))
+        .where(table.c.year == year)
+        .order_by(table.c.authority_code, table.c.position),
+        table,
+    )
+    remarks: dict[str, list[str]] = defaultdict(list)
+    for row in found:
+        key = f"number {row['position']} of {row['authority_code']} in {year}"
+        if text := faults.read(table, row, key, "text", values.text):
+            code = faults.read(table, row, key, "authority_code", values.needed_text)
+            remarks[code or ""].append(text)
+    return remarks
+
+
+def _published(reading: _Reading, year: int) -> dict[tuple[str, str], int]:
+    table, faults = schema.published_averages, reading.faults
+    kinds, measures = values.one_of(KINDS), values.one_of(MEASURES)
+    columns = raw(table.c.kind, table.c.measure, table.c.percent)
+    published: dict[tuple[str, str], int] = {}
+    for row in reading.rows(sa.select(*columns).where(table.c.year == year), table):
+        key = f"{row['kind']}, {row['measure']}, {year}"
+        kind = faults.read(table, row, key, "kind", kinds)
+        measure = faults.read(table, row, key, "measure", measures)
+        percent = faults.read(table, row, key, "percent", values.percent)
+        if kind is None or measure is None or percent is None:
+            continue
+        if published.setdefault((kind, measure), percent) != percent:
+            problem = f"holds {published[kind, measure]} and {percent}"
+            faults.add(table, "percent", Wrong(problem, "; leave one row of the two."), key)
+    return published
+
+
+def _check_cases(reading: _Reading, edition: Edition, register: Iterable[str]) -> None:
+    """Refuse what would be left out of the count in silence, in the cases of the period."""
+    d, c = schema.decisions, schema.compliance
+    decided = tally.within(d.c.decided_on, edition)
+    recorded = tally.within(c.c.recorded_on, edition)
+    for table, name, where, reader in (
+        (d, "outcome", decided, values.one_of(OUTCOMES["decisions"])),
+        (d, "remedied_early", decided, values.flag),
+        (c, "outcome", recorded, values.one_of(OUTCOMES["compliance"])),
+    ):
+        for value in _distinct(reading, table, name, where):
+            reading.faults.read(table, {name: value}, "", name, reader)
+    for table, where in ((d, decided), (c, recorded)):
+        codes = _distinct(reading, table, "authority_code", where)
+        _check_spelling(reading, table, "authority_code", codes, register)
+    if reading.db.is_sqlite:  # where a column takes anything, and compares it as text
+        iso = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
+        for table, name in ((d, "decided_on"), (c, "recorded_on")):
+            none = sa.func.substr(table.c[name], 1, 10, type_=sa.Text).bool_op("NOT GLOB")(iso)
+            for value in _distinct(reading, table, name, none):
+                reading.faults.read(table, {name: value}, "", name, values.day)
+
+
+def _distinct(
+    reading: _Reading, table: sa.Table, name: str, where: sa.ColumnElement[bool]
+) -> list[Any]:
+    found = reading.rows(sa.select(*raw(table.c[name])).where(where).distinct(), table)
+    return sorted((row[name] for row in found), key=values.shown)
+
+
+def _check_spelling(
+    reading: _Reading,
+    table: sa.Table,
+    name: str,
+    codes: Iterable[Any],
+    register: Iterable[str],
+) -> None:
+    """Refuse an authority's code that differs from the register's in case or spaces alone.
+
+    What belongs to bodies that are not on the register at all is in no letter, and is let be.
+    """
+    known = {values.alike(code): code for code in register}
+    for code in codes:
+        if isinstance(code, str) and (meant := known.get(values.alike(code), code)) != code:
+            fix = f", which is not in authorities.code; did you mean {values.shown(meant)}?"
+            reading.faults.add(table, name, Wrong(f"holds {values.shown(code)}", fix))
+
+
+def _records(
+    reading: _Reading,
+    edition: Edition,
+    register: Mapping[str, Authority],
+    officers: Mapping[str, list[Officer]],
+    remarks: Mapping[str, list[str]],
+) -> Generator[Record, None, None]:
+    a, cases = schema.authorities, tally.tally(edition)
+    chosen = (
+        sa.select(a.c.code, *(cases.c[name] for name in tally.COUNTED))
+        .outerjoin(cases, cases.c.authority_code == a.c.code)
+        .where(tally.active_in(edition))
+        .order_by(a.c.code)
+    )
+    with (
+        # A generator is not thrown what its consumer raises: only the reading is in here.
+        translated(reading.db, a, schema.decisions, schema.compliance),
+        reading.connection.execute(chosen, execution_options={"yield_per": 1000}) as found,
+    ):
+        for row in found:
+            authority = register[row.code]
+            to = addressee(authority, register, edition.letter_date)
+            yield Record(
+                authority=authority,
+                addressee=to,
+                officers=officers.get(to.code, ()),
+                counts=tally.counts(row),
+                remarks=remarks.get(authority.code, ()),
+            )
