@@ -24,13 +24,19 @@ from pipeline.transport import Relay
 
 def open_ledger(settings: Settings) -> Database:
     """The ledger's database, not yet looked at."""
-    return Database(absolute_url(settings.database.url, settings.project))
+    return _database(settings, settings.database.url, "database.url")
 
 
 def open_statistics(settings: Settings) -> Database:
     """The statistics database, read only; the ledger's where no other is set."""
-    url = settings.source.url or settings.database.url
-    return Database(absolute_url(url, settings.project), read_only=True)
+    if settings.source.url:
+        return _database(settings, settings.source.url, "source.url", read_only=True)
+    return _database(settings, settings.database.url, "database.url", read_only=True)
+
+
+def _database(settings: Settings, url: str, setting: str, *, read_only: bool = False) -> Database:
+    absolute = absolute_url(url, settings.project, setting=setting)
+    return Database(absolute, read_only=read_only, setting=setting)
 
 
 def open_archive(settings: Settings) -> Archive:
