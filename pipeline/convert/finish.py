@@ -6,7 +6,7 @@ import hashlib
 import re
 import zlib
 
-from pipeline.convert.rewriting import PROFILE_DATE, rewrite
+from pipeline.convert.rewriting import PROFILE_DATE, in_order, rewrite
 
 # Checked to need nothing but what is set here: docs/decisions/0006-libreoffice-versions.md.
 _KNOWN = re.compile(rb"<pdf:Producer>LibreOffice 25\.2\.")
@@ -37,8 +37,8 @@ def finish(pdf: bytes, *, created: dt.datetime, seed: str) -> bytes:
     Unicode, is also marked PDF/A-2A, where LibreOffice writes 2B whatever it holds.
 
     In the PDF of a LibreOffice that is known and whose bytes stand where they are known to stand,
-    nothing is parsed: under half a millisecond. Any other is read and written anew, which takes
-    some milliseconds, and what is known of older versions' faults is mended (see `rewriting`).
+    they are set in place, and its objects put in order. Any other is taken apart and written anew,
+    and what is known of older versions' faults is mended (see `rewriting`).
     "The same bytes" supposes the same LibreOffice, fonts, zlib and pikepdf.
     Raises `LetterFault` when the PDF cannot be read, or is not the PDF/UA and PDF/A-2 asked for.
     """
@@ -47,7 +47,7 @@ def finish(pdf: bytes, *, created: dt.datetime, seed: str) -> bytes:
     utc = created.astimezone(dt.UTC)
     digest = hashlib.sha256(seed.encode()).hexdigest().upper()
     patched = _patched(pdf, utc, digest.encode())
-    return rewrite(pdf, utc, digest) if patched is None else patched
+    return rewrite(pdf, utc, digest) if patched is None else in_order(patched)
 
 
 def _patched(pdf: bytes, utc: dt.datetime, digest: bytes) -> bytes | None:

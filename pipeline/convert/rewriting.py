@@ -90,6 +90,24 @@ def rewrite(pdf: bytes, utc: dt.datetime, digest: str) -> bytes:
     return finished.getvalue()
 
 
+def in_order(pdf: bytes) -> bytes:
+    """Answer the PDF with its objects in the order in which they are referred to.
+
+    LibreOffice embeds the fonts in an order that differs from one of its processes to the next.
+    Only objects are moved and numbered anew; streams stay as they are packed.
+    """
+    ordered = io.BytesIO()
+    with pikepdf.open(io.BytesIO(pdf)) as document:
+        document.save(
+            ordered,
+            deterministic_id=True,
+            fix_metadata_version=False,
+            compress_streams=False,
+            object_stream_mode=pikepdf.ObjectStreamMode.disable,
+        )
+    return ordered.getvalue()
+
+
 def _is_accessible(document: pikepdf.Pdf) -> bool:
     root = document.Root
     return (

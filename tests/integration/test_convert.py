@@ -23,6 +23,7 @@ import pytest
 from docx.oxml.ns import qn
 
 from pipeline.convert import Converter, Office, directory, find_office, finish
+from pipeline.convert.rewriting import in_order
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 
 DAY = dt.datetime(2020, 7, 22, 9, 0, tzinfo=dt.timezone(dt.timedelta(hours=1)))
@@ -134,7 +135,24 @@ def test_the_same_docx_gives_the_same_bytes(office: Office) -> None:
         first, again = (finish(way(pdf), created=DAY, seed="seed") for pdf in raw)
         assert first == again
         assert finish(way(raw[0]), created=DAY, seed="other") != first
-        assert finish(first, created=DAY, seed="seed") == first
+
+
+def test_objects_in_another_order_give_the_same_bytes(raw: bytes) -> None:
+    """As LibreOffice's fonts are, from one of its processes to the next."""
+    with pikepdf.open(io.BytesIO(raw)) as document:
+        one, two, *_ = (
+            str(held.objgen[0]).encode()
+            for held in document.objects
+            if isinstance(held, pikepdf.Dictionary) and "/FontDescriptor" in held
+        )
+    assert len(one) == len(two)
+    swapped = re.sub(
+        rb"\b(%b|%b) 0 (R|obj)\b" % (one, two),
+        lambda found: (two if found[1] == one else one) + b" 0 " + found[2],
+        raw,
+    )
+    assert swapped != raw
+    assert in_order(swapped) == in_order(raw)
 
 
 def test_finishing_keeps_the_pdf_whole(raw: bytes) -> None:
@@ -229,10 +247,8 @@ def test_a_known_office_is_finished_in_place_and_an_unknown_one_by_rewriting(
     newer = finish(
         raw.replace(b"LibreOffice 25.2.", b"LibreOffice 99.2."), created=DAY, seed="seed"
     )
-    # LibreOffice and qpdf each begin a file with bytes of their own.
-    assert (finished[:20] == raw[:20]) == office.version.startswith("25.2.")
-    assert other[:20] != raw[:20]
-    assert newer[:20] != raw[:20]
+    # Only the one that is taken apart has its streams packed anew.
+    assert (len(finished) > len(newer)) == office.version.startswith("25.2.")
     assert stamps(finished) == stamps(other) == stamps(newer)
     assert stamps(finished)[0] == "D:20200722080000Z"
     assert text_of(finished) == text_of(other) == text_of(newer)
@@ -253,7 +269,6 @@ def test_one_byte_out_of_place_is_no_trouble(raw: bytes, there: bytes, instead: 
     odd, count = re.subn(there, instead, raw)
     assert count == 1
     finished = finish(odd, created=DAY, seed="seed")
-    assert finished[:20] != raw[:20]
     with pikepdf.open(io.BytesIO(finished)) as document, document.open_metadata() as metadata:
         assert str(document.docinfo.CreationDate) == "D:20200722080000Z"
         assert metadata["xmp:CreateDate"] == "2020-07-22T08:00:00Z"
