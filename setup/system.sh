@@ -278,3 +278,20 @@ install_office() {
     fi
     apt_install "LibreOffice Writer and fonts from the distribution (a few minutes)" "$writer" python3-uno "$fonts"
 }
+
+# prepare_validator: what veraPDF, which the tests ask about accessibility, needs beside its engine.
+# Fails, having said in one line what a person has to install, where it cannot.
+prepare_validator() {
+    lacking=$(.venv/bin/python -c 'from tests import verapdf; print(verapdf.lacking())') || return 1
+    [ -n "$lacking" ] || return 0
+    if has_apt && can_be_root; then
+        apt_lists
+        # shellcheck disable=SC2046 # a word for each package
+        apt_install "Java, for the validator of accessible PDFs" \
+            $(.venv/bin/python -c 'from tests import verapdf; print(*verapdf.DEBIAN)') || true
+        lacking=$(.venv/bin/python -c 'from tests import verapdf; print(verapdf.lacking())') || return 1
+        [ -n "$lacking" ] || return 0
+    fi
+    complain "$lacking; until then the tests of accessibility are left out."
+    return 1
+}
