@@ -87,7 +87,7 @@ def test_nothing_unproved_is_sent(site: Site, tmp_path: Path) -> None:
     assert {one.recipient for one in site.mail()} == set(by_code[SOME[1]]["recipients"])
 
 
-@pytest.mark.parametrize("after", [0.2, 0.8, 1.6, 2.4, 3.2, 4.0, 4.8])
+@pytest.mark.parametrize("after", [0.3, 1.0, 2.0, 3.0, 4.0])
 def test_after_a_kill_the_run_goes_on_where_it_stopped(
     site: Site, tmp_path: Path, after: float
 ) -> None:
