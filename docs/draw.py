@@ -1,7 +1,7 @@
 """Draw the states of a delivery, as Mermaid, from the table in the code.
 
-    .venv/bin/python docs/draw.py            prints the drawing
-    .venv/bin/python docs/draw.py --write    puts it into docs/architecture.md
+.venv/bin/python docs/draw.py            prints the drawing
+.venv/bin/python docs/draw.py --write    puts it into docs/architecture.md
 """
 
 import sys

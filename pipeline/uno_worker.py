@@ -1,4 +1,4 @@
-"""Drive one LibreOffice for `convert.py`: read docx, answer PDF, over standard input and output.
+"""Drive one LibreOffice for `convert`: read docx, answer PDF, over standard input and output.
 
 Run by the distribution's own Python, the only one that `import uno` works in, and so restricted to
 the standard library and uno; it is never imported by the rest of the package.

@@ -16,15 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.address import ascii_address, split_mailbox
 from pipeline.errors import LetterFault
 from pipeline.message import (
     Recipient,
     Wording,
-    ascii_address,
     compose_message,
     new_message_id,
     pdf_filename,
-    split_mailbox,
 )
 
 PDF = b"%PDF-1.7\n" + bytes(range(256)) * 40 + b"\r\n.\r\n%%EOF"
