@@ -2,6 +2,7 @@
 
 import copy
 import ctypes
+import datetime as dt
 import html
 import io
 import math
@@ -19,7 +20,7 @@ import pytest
 from docxtpl import DocxTemplate  # type: ignore[import-untyped]
 from lxml import etree
 
-from pipeline.convert import Converter, find_office
+from pipeline.convert import Converter, find_office, finish
 from pipeline.letter import MERGE_FIELDS
 from pipeline.template import CompiledTemplate, compile_template
 
@@ -250,8 +251,10 @@ def converter() -> Iterator[Converter]:
 
 
 def page_texts(pdf: bytes) -> list[str]:
+    """The pages' words without the footer, which LibreOffices put in different places."""
     with pypdfium2.PdfDocument(pdf) as document:
-        return [each.get_textpage().get_text_range() for each in document]
+        found = [each.get_textpage().get_text_range() for each in document]
+    return [re.sub(r"Page\s+\d+\s+of\s+\d+", "", page).strip() for page in found]
 
 
 def test_the_pdf_says_what_the_letter_of_record_says(
@@ -259,11 +262,11 @@ def test_the_pdf_says_what_the_letter_of_record_says(
 ) -> None:
     pages = page_texts(converter.convert(template.stamp(STEVENAGE)))
     assert len(pages) == 3
-    text = " ".join(re.sub(r"Page \d of 3", "", page) for page in pages)
+    text = " ".join(pages)
     head = "Local Government and Social Care Ombudsman "  # the letterhead
     assert words(text) == words(head + letter_of_record())
     assert "Yours sincerely" in pages[1]
-    assert pages[2].split("\n")[1].startswith("Stevenage Borough Council")
+    assert pages[2].startswith("Stevenage Borough Council")
 
 
 @pytest.mark.parametrize("case", LETTERS)
@@ -274,7 +277,7 @@ def test_the_panels_share_a_page_and_the_signature_has_company(
     assert all(heading in pages[-1] for heading in template.panel_headings)
     assert pages[-1].count("Statistics are based") == 3
     before, _, after = pages[-2].partition("Yours sincerely")
-    assert len(words(before)) > len(words("Page 3 of 4"))
+    assert words(before)
     assert STEVENAGE["signatory_posts"][-1] in after
 
 
@@ -287,7 +290,8 @@ def test_a_name_of_any_length_is_printed(template: CompiledTemplate, converter: 
 def test_rings_headings_and_links_are_tagged(
     template: CompiledTemplate, converter: Converter
 ) -> None:
-    pdf = converter.convert(template.stamp(LETTERS["as in 2020"]))
+    made = converter.convert(template.stamp(LETTERS["as in 2020"]))
+    pdf = finish(made, created=dt.datetime(2020, 7, 22, tzinfo=dt.UTC), seed="seed")
     found: dict[str, list[str]] = {}
 
     def walk(element: pikepdf.Object) -> None:
