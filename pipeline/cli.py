@@ -96,10 +96,11 @@ def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config 
     changes nothing once the year is done.
     """
     settings = _settings()
-    with bootstrap.pipeline(settings, writes=True) as pipeline, watching(quiet=as_json) as watch:
-        result = run.annual_run(
-            pipeline, LocalEngine(settings), year, person=_person(by), progress=watch
-        )
+    with bootstrap.pipeline(settings, writes=True) as pipeline:
+        with watching(quiet=as_json) as watch:
+            result = run.annual_run(
+                pipeline, LocalEngine(settings), year, person=_person(by), progress=watch
+            )
         if as_json:
             print_json(_status(pipeline, result.run))
         else:

@@ -76,13 +76,10 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
     if mode is Mode.CAPTURE and made:
         out.print(f"Mail     {pipeline.outbox.maildir} (a Maildir)", markup=False)
     for other, waiting in story.open_elsewhere(pipeline.ledger, found, mode).items():
-        out.print(
-            f"In {other.value} mode {counted(waiting, 'delivery', 'deliveries')} of this year"
-            f" {'is' if waiting == 1 else 'are'} still open; to go on with"
-            f" {'it' if waiting == 1 else 'them'}:"
-            f" LETTERS_MAIL__MODE={other.value} letters run {found.year}",
-            style="bold yellow",
-        )
+        open_ones = counted(waiting, "delivery is", "deliveries are")
+        out.print()
+        out.print(f"In {other.value} mode {open_ones} still open. To go on:", style="yellow")
+        out.print(f"  LETTERS_MAIL__MODE={other.value} letters run {found.year}", style="yellow")
     out.print()
     if result.awaiting:
         out.print(
