@@ -193,6 +193,9 @@ def test_a_rehearsal_never_counts_as_sent(site: Site, tmp_path: Path) -> None:
     after = site.json("status", "2020", env=live)
     assert after["counts"]["queued"] == sum(after["counts"].values()) > 0
     assert {one["state"] for one in site.json("status", "2020")["letters"]} == {"accepted"}
+    # whoever looks in the other mode is told what waits
+    said = site.letters("status", "2020").stdout
+    assert f"In live mode {after['counts']['queued']} deliveries are still open" in said
 
 
 def test_the_same_on_postgresql(postgres: PostgresServer, tmp_path: Path) -> None:
