@@ -9,6 +9,7 @@ and read the diff:
 
 import hashlib
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import docx
@@ -51,8 +52,10 @@ def template() -> CompiledTemplate:
 
 
 @pytest.fixture(scope="module")
-def ledger(finished: Site) -> Database:
-    return Database(finished.environment["LETTERS_DATABASE__URL"], read_only=True)
+def ledger(finished: Site) -> Iterator[Database]:
+    database = Database(finished.environment["LETTERS_DATABASE__URL"], read_only=True)
+    yield database
+    database.close()
 
 
 def paragraphs(data: bytes) -> list[str]:
