@@ -363,13 +363,3 @@ events = sa.Table(
     sa.Column("once", sa.Text, unique=True),  # what may be noted only once carries its key here
     sa.CheckConstraint(_one_of("kind", Event), name="kind"),
 )
-
-LEDGER: tuple[sa.Table, ...] = (
-    runs,
-    letters,
-    approvals,
-    messages,
-    deliveries,
-    attempts,
-    events,
-)

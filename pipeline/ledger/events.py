@@ -1,6 +1,6 @@
 """The append-only story of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,24 +23,15 @@ def note(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write down one thing that happened, in the transaction that made it happen."""
-    note_all(
-        connection,
-        [
-            {
-                "kind": kind.value,
-                "at": at,
-                "run_id": run_id,
-                "letter_id": letter_id,
-                "message_id": message_id,
-                "delivery_id": delivery_id,
-                "person": person,
-                "data": dict(data or {}),
-            }
-        ],
+    connection.execute(
+        sa.insert(schema.events).values(
+            kind=kind.value,
+            at=at,
+            run_id=run_id,
+            letter_id=letter_id,
+            message_id=message_id,
+            delivery_id=delivery_id,
+            person=person,
+            data=dict(data or {}),
+        )
     )
-
-
-def note_all(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write down several things at once; each row has the columns of `events`."""
-    if rows:
-        connection.execute(sa.insert(schema.events), list(rows))
