@@ -92,6 +92,16 @@ class ApprovalSettings(_Section):
     people: int = Field(default=0, ge=0, le=2)
 
 
+class ScheduleSettings(_Section):
+    """The clock: seconds between two ticks, and how late a missed start is still caught up.
+
+    `catch_up_days` counts London calendar days.
+    """
+
+    every: int = Field(default=60, ge=5, le=3600)
+    catch_up_days: int = Field(default=3, ge=0, le=60)
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Use `load`; the constructor reads nothing by itself."""
 
@@ -107,6 +117,7 @@ class Settings(BaseSettings):
     smtp: SmtpSettings = SmtpSettings()
     convert: ConvertSettings = ConvertSettings()
     approval: ApprovalSettings = ApprovalSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
 
     _project: Path = PrivateAttr(default=Path())
     _read_from: Path = PrivateAttr(default=CONFIG)
