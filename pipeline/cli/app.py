@@ -1,0 +1,87 @@
+"""The command line: `letters ...`.
+
+Exit codes: 0 nothing needs a person, 1 something does (printed), 2 usage, 69 something leaned on is
+unavailable, 78 configuration. `status` and `show` end with 0 whenever they could answer.
+"""
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import typer
+
+from pipeline.cli import data, letter, machine, options, resend, year
+from pipeline.display.console import err
+from pipeline.display.progress import interrupted
+from pipeline.errors import LettersError, Refused, Unavailable
+
+app = typer.Typer(
+    name="letters",
+    help="Prepare, prove and email the annual review letters, and keep the record of it.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command("run")(year.run_year)
+app.command()(year.status)
+app.command()(year.approve)
+app.command()(letter.show)
+app.command()(resend.resend)
+app.command("import")(data.import_folder)
+
+db_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
+db_app.command("upgrade")(machine.db_upgrade)
+app.add_typer(db_app, name="db")
+
+_INTERRUPTED = 128 + 2
+
+
+@app.callback()
+def _letters(config: options.Config = None) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """Run the command line; every error that is meant for a person ends as one sentence."""
+    options.forget()
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Exit as ended:
+        code = ended.exit_code
+    except typer.Abort:
+        err.print("Given up; nothing was changed.")
+        code = 1
+    except LettersError as error:
+        err.print(f"letters: {error}", markup=False, style="bold red")
+        code = error.exit_code
+    except BrokenPipeError:
+        # Whoever was reading has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f" {error.filename}" if error.filename else ""
+        err.print(
+            f"letters: The operating system refused{where}: {error.strerror}. Everything done so"
+            " far is kept; make room or mend what it names, and run it again.",
+            markup=False,
+            style="bold red",
+        )
+        code = Unavailable.exit_code
+    except typer.TyperException as error:
+        # A wrong call: Typer's own class for it, which can show the usage, is not public.
+        show_usage = getattr(error, "show", None)
+        if show_usage is not None:
+            show_usage()
+        else:
+            err.print(f"letters: {error}", markup=False, style="bold red")
+        code = getattr(error, "exit_code", Refused.exit_code)
+    if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
+        err.print("Interrupted. Everything done so far is kept; run it again to go on.")
+    sys.exit(code if isinstance(code, int) else 0)
