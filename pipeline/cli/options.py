@@ -1,0 +1,60 @@
+"""What commands have in common: options, the settings, and who is at the keyboard."""
+
+import getpass
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.settings import Settings, load
+
+_chosen: dict[str, Path] = {}
+
+
+def _choose(config: Path | None) -> Path | None:
+    """Remember --config wherever it stands: before the command or after it."""
+    if config is not None:
+        _chosen["config"] = config
+    return config
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        callback=_choose,
+        help="Another settings file than the project's own config/letters.toml.",
+    ),
+]
+Year = Annotated[
+    int, typer.Argument(min=1974, max=9999, help="The year of the letters, such as 2020.")
+]
+YearOption = Annotated[
+    int | None, typer.Option("--year", min=1974, max=9999, help="The year of the letter.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, for scripts.")]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="NAME", help="Who does this; else the login name.")
+]
+
+
+def forget() -> None:
+    """Forget the --config of a call before this one in the same process."""
+    _chosen.clear()
+
+
+def settings_now() -> Settings:
+    """The settings as they are at this moment, from the file that --config names if it does."""
+    return load(_chosen.get("config"))
+
+
+def person(by: str | None) -> str:
+    """Who does this: the name given, else the login name."""
+    if by and by.strip():
+        return by.strip()
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"

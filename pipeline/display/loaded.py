@@ -1,0 +1,21 @@
+"""What an import changed."""
+
+from dataclasses import asdict
+
+from rich.table import Table
+
+from pipeline.display.console import out
+from pipeline.importer import Loaded
+
+
+def print_loaded(loaded: Loaded) -> None:
+    """What an import changed, relation by relation, and what to look at."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("Relation")
+    for heading in ("added", "replaced", "unchanged", "removed"):
+        table.add_column(heading, justify="right")
+    for name, one in loaded.counts.items():
+        table.add_row(name, *(f"{number:,}" for number in asdict(one).values()))
+    out.print(table)
+    for note in loaded.notes:
+        out.print(f"Note: {note}", markup=False, style="yellow")

@@ -1,0 +1,89 @@
+"""How a run stands."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from pipeline.delivery import Mode, State
+from pipeline.display.console import LONDON, counted, out, style_of
+from pipeline.ledger import deliveries, story
+from pipeline.ledger.story import LetterStatus
+from pipeline.run import Pipeline, Result
+
+_SHOWN = 20  # letters that need a person, before the rest is only counted
+
+_MODES = {
+    Mode.CAPTURE: "captured on this machine: a rehearsal, nothing has left it",
+    Mode.REDIRECT: "redirected to one inbox: a rehearsal, no authority has been written to",
+    Mode.LIVE: "live, to the authorities",
+}
+
+
+def print_summary(pipeline: Pipeline, result: Result) -> None:
+    """How a run stands: counts, where things lie, and what a person has to do, if anything."""
+    found, summary, mode = result.run, result.summary, pipeline.outbox.mode
+    total = sum(summary.letters.values())
+    out.print(f"[bold]Annual letters {found.year}[/]")
+    out.print()
+    out.print(f"[bold]{counted(total, 'letter')}[/]")
+    _print_counts(
+        (summary.letters["prepared"], "prepared, proved and archived", ""),
+        (summary.letters["fault"], "cannot be made", "bold red"),
+        (summary.letters["unprepared"], "still to be made", "yellow"),
+    )
+    made = sum(summary.deliveries.values())
+    if made:
+        out.print(f"[bold]{counted(made, 'delivery', 'deliveries')}[/], {_MODES[mode]}")
+        _print_counts(
+            *(
+                (count, name.replace("_", " "), style_of(State(name)))
+                for name, count in summary.deliveries.items()
+            )
+        )
+    out.print()
+    out.print(f"Letters  {pipeline.archive.location(str(found.year))}", markup=False)
+    if mode is Mode.CAPTURE and made:
+        out.print(f"Mail     {pipeline.outbox.maildir} (a Maildir)", markup=False)
+    for other, waiting in story.open_elsewhere(pipeline.ledger, found, mode).items():
+        open_ones = counted(waiting, "delivery is", "deliveries are")
+        out.print()
+        out.print(f"In {other.value} mode {open_ones} still open. To go on:", style="yellow")
+        out.print(f"  LETTERS_MAIL__MODE={other.value} letters run {found.year}", style="yellow")
+    out.print()
+    if result.awaiting:
+        out.print(
+            f"{counted(result.awaiting, 'more person', 'more people')} must approve before anything"
+            f" is sent: letters approve {found.year}",
+            style="bold yellow",
+        )
+    if summary.needs_a_person:
+        _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
+    elif summary.unfinished or (not made and not result.awaiting):
+        due = deliveries.next_due(pipeline.ledger, found.id, mode)
+        wait = ""
+        if due is not None and due > datetime.now(UTC):
+            wait = f" from {due.astimezone(LONDON):%H:%M} on, London time"
+        out.print(f"Not finished. To go on{wait}: letters run {found.year}", style="bold yellow")
+    elif not result.awaiting:
+        out.print("Nothing needs a person.", style="green")
+
+
+def _print_counts(*rows: tuple[int, str, str]) -> None:
+    width = max((len(f"{count:,}") for count, _, _ in rows), default=0)
+    for count, what, style in rows:
+        if count:
+            out.print(f"  {count:>{width},}  {what}", markup=False, style=style or None)
+
+
+def _print_trouble(statuses: Iterator[LetterStatus], year: int) -> None:
+    out.print("Somebody has to look at these:", style="bold yellow")
+    more = 0
+    for number, one in enumerate(each for each in statuses if each.needs_a_person):
+        if number >= _SHOWN:
+            more += 1
+            continue
+        out.print(f"  {one.authority} {one.name}", markup=False, style="bold")
+        what = one.fault or one.state.replace("_", " ")
+        said = f": {one.reply}" if one.reply and not one.fault else ""
+        out.print(f"    {what}{said}", markup=False)
+    if more:
+        out.print(f"  and {more:,} more: letters status {year} --json")
