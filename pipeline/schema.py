@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 from pipeline.delivery import LEASED, OPEN, Mode, State
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 
-VERSION = "0001"
+VERSION = "0002"
 """The migration that these tables are the result of."""
 
 metadata = sa.MetaData(
@@ -178,13 +178,30 @@ class Stage(StrEnum):
     PREPARE = "prepare"
 
 
-class Event(StrEnum):
-    """What can happen; the append-only story of a run is written in these."""
+class Step(StrEnum):
+    """What the schedule starts by itself: making a year's letters, and sending them."""
 
+    PREPARE = "prepare"
+    DISPATCH = "dispatch"
+
+
+class Event(StrEnum):
+    """What can happen; the append-only story is written in these."""
+
+    STATISTICS_IMPORTED = "statistics_imported"
+    START_BEGUN = "start_begun"
+    START_DONE = "start_done"
+    START_MISSED = "start_missed"
     RUN_OPENED = "run_opened"
+    RUN_PAUSED = "run_paused"
+    RUN_RESUMED = "run_resumed"
+    RUN_REFRESHED = "run_refreshed"
+    RUN_CANCELLED = "run_cancelled"
+    RUN_APPROVED = "run_approved"
     LETTER_PREPARED = "letter_prepared"
     LETTER_FAULTED = "letter_faulted"
-    RUN_APPROVED = "run_approved"
+    LETTER_WITHHELD = "letter_withheld"
+    LETTER_RELEASED = "letter_released"
     MESSAGE_CREATED = "message_created"
     MESSAGE_FROZEN = "message_frozen"
     RESEND_REQUESTED = "resend_requested"
@@ -202,6 +219,14 @@ runs = sa.Table(
     sa.Column("template_sha256", sa.String(64), nullable=False),
     sa.Column("wording", sa.JSON, nullable=False),  # subject, text and HTML of the message, frozen
     sa.Column("cancelled_at", Utc),
+    sa.Column("paused_at", Utc),  # while set, nothing of the run is sent
+    sa.Column("paused_by", sa.Text),
+    sa.Column("paused_because", sa.Text),
+    sa.CheckConstraint(
+        "(paused_at IS NULL) = (paused_by IS NULL)"
+        " AND (paused_at IS NULL) = (paused_because IS NULL)",
+        name="paused_whole",
+    ),
     sa.Index(
         "uq_runs_live_year",
         "year",
@@ -230,6 +255,9 @@ letters = sa.Table(
     sa.Column("docx_sha256", sa.String(64)),
     sa.Column("pages", sa.Integer),
     sa.Column("prepared_at", Utc),
+    sa.Column("withheld_at", Utc),  # while set, the letter is not sent
+    sa.Column("withheld_because", sa.Text),
+    sa.CheckConstraint("(withheld_at IS NULL) = (withheld_because IS NULL)", name="withheld_whole"),
     sa.UniqueConstraint("run_id", "authority_code", "revision"),
     sa.CheckConstraint("revision >= 1", name="revision"),
     sa.CheckConstraint("fault IS NULL OR pdf IS NULL", name="fault_or_pdf"),
@@ -354,7 +382,7 @@ events = sa.Table(
     sa.Column("id", _id, primary_key=True),
     sa.Column("at", Utc, nullable=False),
     sa.Column("kind", sa.String(30), nullable=False),
-    sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
+    sa.Column("run_id", sa.ForeignKey("runs.id")),  # null for what belongs to no run
     sa.Column("letter_id", sa.ForeignKey("letters.id"), index=True),
     sa.Column("message_id", sa.ForeignKey("messages.id")),
     sa.Column("delivery_id", sa.ForeignKey("deliveries.id"), index=True),
@@ -362,4 +390,24 @@ events = sa.Table(
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("once", sa.Text, unique=True),  # what may be noted only once carries its key here
     sa.CheckConstraint(_one_of("kind", Event), name="kind"),
+)
+
+starts = sa.Table(
+    "starts",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("year", sa.Integer, nullable=False),
+    sa.Column("step", sa.String(10), nullable=False),
+    sa.Column("mode", sa.String(10), nullable=False),  # a rehearsal is not the real thing
+    sa.Column("due_at", Utc, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("lease_until", Utc),
+    sa.Column("begun_at", Utc),
+    sa.Column("done_at", Utc),
+    sa.Column("missed_at", Utc),
+    sa.UniqueConstraint("year", "step", "mode"),
+    sa.CheckConstraint(_one_of("step", Step), name="step"),
+    sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
+    sa.CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="leased"),
+    sa.CheckConstraint("done_at IS NULL OR missed_at IS NULL", name="done_or_missed"),
 )
