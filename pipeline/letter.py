@@ -4,13 +4,14 @@
 returns is frozen in the ledger before anything is rendered, so a letter can be made again from it.
 """
 
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from pipeline.address import ascii_address
+from pipeline.address import hidden_character as hidden_character  # noqa: PLC0414 - by this name too
 from pipeline.errors import LetterFault
 from pipeline.figures import Counts, Rate
 
@@ -127,14 +128,15 @@ class Officer:
     @property
     def name(self) -> str:
         """As in an address block: Ms Alex Jones; empty for a vacant post."""
-        if not (self.given_name or self.family_name):
+        if not (self.given_name.strip() or self.family_name.strip()):
             return ""
-        return " ".join(filter(None, (self.honorific, self.given_name, self.family_name)))
+        parts = (self.honorific, self.given_name, self.family_name)
+        return " ".join(part for part in parts if part.strip())
 
     @property
     def title(self) -> str:
         """The post, or the role in words where the register has no post."""
-        return self.post or self.role.replace("_", " ").title()
+        return self.post if self.post.strip() else self.role.replace("_", " ").title()
 
     @property
     def greeting(self) -> str:
@@ -204,47 +206,116 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
     """One authority's letter from its record, the edition and the averages of its kind.
 
     What is wrong with this letter alone (no address, impossible counts, hidden characters) comes
-    back as its `fault`, never as an exception: the other letters go on.
+    back as its `fault`, all of it, and never as an exception: the other letters go on.
     """
     authority = record.authority
-    fault: str | None = None
+    faults: list[str] = []
     fields: dict[str, Any] = {}
     figures: dict[str, dict[str, int | None]] = {}
     recipients: list[dict[str, Any]] = []
-    try:
+    chiefs = [officer for officer in record.officers if officer.role == CHIEF_EXECUTIVE]
+    copied = [
+        officer
+        for role in edition.copied_roles
+        for officer in record.officers
+        if officer.role == role and officer.role != CHIEF_EXECUTIVE
+    ]
+    with _noted(faults):
         figures = _figures(record, averages.get(authority.kind, {}))
-        chiefs = _chief_executives(record, edition)
-        fields = _fields(record, edition, chiefs) | _panels(figures)
-        _refuse_hidden(fields, "")
-        recipients = _recipients(record, edition, chiefs)
-    except LetterFault as found:
-        fault = str(found)
+    faults.extend(_text_faults(record, [*chiefs, *copied]))
+    with _noted(faults):
+        _refuse_nobody(record, edition, chiefs)
+    faults.extend(_address_faults(record, chiefs, copied))
+    if not faults:
+        with _noted(faults):
+            fields = _fields(record, edition, chiefs) | _panels(figures)
+            _refuse_hidden(fields, "")
+            recipients = _recipients(chiefs, copied)
     return Letter(
         authority_code=authority.code,
-        authority_name=authority.name,
+        # Shown to people wherever the letter is listed, so nothing in it may be hidden there.
+        authority_name=authority.name if not faults else _shown(authority.name),
         kind=authority.kind,
         fields=fields,
         figures=figures,
         recipients=recipients,
-        fault=fault,
+        fault=" ".join(faults) or None,
     )
 
 
-def _chief_executives(record: Record, edition: Edition) -> list[Officer]:
+@contextmanager
+def _noted(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except LetterFault as fault:
+        faults.append(str(fault))
+
+
+def _shown(text: str) -> str:
+    """The text with a replacement character wherever it holds one that does not show."""
+    return "".join("\ufffd" if hidden_character(one) else one for one in text)
+
+
+def _refuse_nobody(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> None:
     authority, day = record.authority, long_date(edition.letter_date)
     if not authority.active_on(edition.letter_date) and record.addressee is authority:
         raise LetterFault(
-            f"{authority.name} does not exist on {day}, and its line of successors in the"
+            f"{_named(authority)} does not exist on {day}, and its line of successors in the"
             " authorities table leads to nobody; correct successor_code."
         )
-    chiefs = [officer for officer in record.officers if officer.role == CHIEF_EXECUTIVE]
     if not chiefs:
         raise LetterFault(
-            f"{record.addressee.name} has no chief executive in the officers table on {day}; add a"
-            " row with the role chief_executive and an address (without names if the post is"
+            f"{_named(record.addressee)} has no chief executive in the officers table on {day}; add"
+            " a row with the role chief_executive and an address (without names if the post is"
             " vacant)."
         )
-    return chiefs
+
+
+def _named(authority: Authority) -> str:
+    return _shown(authority.name) if authority.name.strip() else authority.code
+
+
+def _text_faults(record: Record, officers: Sequence[Officer]) -> Iterator[str]:
+    """What is wrong with the words that come from this authority's own rows, and where."""
+    authority, to = record.authority, record.addressee
+    for one in [authority] if to is authority else [authority, to]:
+        if not one.name.strip():
+            yield f"authorities.name is empty ({one.code}); fill in the name that is to be printed."
+        yield from _hidden("authorities.name", one.code, one.name)
+    for officer in officers:
+        whose = f"{officer.role} of {to.code}"
+        for column in ("honorific", "given_name", "family_name", "post"):
+            yield from _hidden(f"officers.{column}", whose, getattr(officer, column))
+        if officer.honorific.strip() and not officer.name:
+            yield (
+                f"officers.honorific holds {_shown(officer.honorific)!r} without a name beside it"
+                f" ({whose}); give the name, or leave all three empty if the post is vacant."
+            )
+    for number, text in enumerate(record.remarks, start=1):
+        yield from _hidden("remarks.text", f"paragraph {number} of {authority.code}", text)
+
+
+def _hidden(column: str, row: str, text: str) -> Iterator[str]:
+    if (found := hidden_character(text)) is not None:
+        place = next(place for place, one in enumerate(text, start=1) if hidden_character(one))
+        yield (
+            f"{column} holds {found} as character {place}, which does not show ({row}); remove it."
+        )
+
+
+def _address_faults(
+    record: Record, chiefs: Sequence[Officer], copied: Sequence[Officer]
+) -> Iterator[str]:
+    for officer in (*chiefs, *copied):
+        address = officer.email.strip()
+        whose = f"the {officer.role.replace('_', ' ')} of {_named(record.addressee)}"
+        if address:
+            faults: list[str] = []
+            with _noted(faults):
+                _check_address(address, whose)
+            yield from faults
+        elif officer.role == CHIEF_EXECUTIVE:  # the others are copied in if they can be reached
+            yield f"There is no address for {whose}; fill in officers.email."
 
 
 def fields_of(edition: Edition) -> frozenset[str]:
@@ -275,23 +346,8 @@ def long_date(day: date) -> str:
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
-def hidden_character(text: str) -> str | None:
-    """The name of the first character that would not show or would reorder the text, or None.
-
-    Control, format (bidirectional and zero-width) and unassigned characters, private use and line
-    separators: none belongs in a name, and some can make a letter read as another one.
-    """
-    for character in text:
-        if unicodedata.category(character) in {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}:
-            name = unicodedata.name(character, "control character")
-            return f"{name} (U+{ord(character):04X})"
-    return None
-
-
 def _fields(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> dict[str, Any]:
     authority, to = record.authority, record.addressee
-    if not authority.name.strip():
-        raise LetterFault(f"Authority {authority.code} has no name in the authorities table.")
     lines: list[str] = []
     for officer in chiefs:
         lines += [line for line in (officer.name, officer.title) if line]
@@ -321,25 +377,16 @@ def _fields(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> dict
     }
 
 
-def _recipients(
-    record: Record, edition: Edition, chiefs: Sequence[Officer]
-) -> list[dict[str, Any]]:
-    """One entry per address: a person in two roles gets one copy, as whatever comes first."""
-    copied = [
-        officer
-        for role in edition.copied_roles
-        for officer in record.officers
-        if officer.role == role and officer.role != CHIEF_EXECUTIVE
-    ]
+def _recipients(chiefs: Sequence[Officer], copied: Sequence[Officer]) -> list[dict[str, Any]]:
+    """One entry per address: a person in two roles gets one copy, as whatever comes first.
+
+    Addresses are as the envelope carries them, so that two spellings of one are one.
+    """
     by_address: dict[str, dict[str, Any]] = {}
     for officer, kind in [*((o, "to") for o in chiefs), *((o, "cc") for o in copied)]:
-        address = officer.email.strip()
-        whose = f"the {officer.role.replace('_', ' ')} of {record.addressee.name}"
-        if not address:
-            if kind == "cc":
-                continue  # copied to whom it has; only who is written to must be reachable
-            raise LetterFault(f"There is no address for {whose}; fill in officers.email.")
-        _check_address(address, whose)
+        if not officer.email.strip():
+            continue
+        address = ascii_address(officer.email.strip())
         entry = by_address.setdefault(
             address.casefold(),
             {
@@ -360,7 +407,10 @@ def _check_address(address: str, whose: str) -> None:
     """Refuse what no envelope may carry, so that it is this letter's fault before anything goes."""
     try:
         if "." not in ascii_address(address).rpartition("@")[2]:
-            raise LetterFault(f"The address {address!r} has no domain that mail could be sent to.")
+            raise LetterFault(
+                f"The address {address!r} cannot be written to: its domain has no dot, so it is"
+                " none that mail could be sent to."
+            )
     except LetterFault as fault:
         raise LetterFault(f"{fault} It is that of {whose}; correct officers.email.") from None
 

@@ -2,7 +2,10 @@
 
 The relations are named in `pipeline.schema.STATISTICS`; they may be tables or views. Where they
 are a site's own views nothing has checked them before, so the pull does: what it cannot count or
-print is refused, all of it at once, and never left out in silence.
+print is refused, all of it at once, and never left out in silence. Refused here is what concerns
+every letter or their averages: the edition, and words, dates, codes and references that a view
+gives wrongly. What is wrong with one authority's own name, officers or remarks is passed on, and is
+that letter's fault when it is composed.
 
 Upwards from a single value: `values` reads one; `reading` reads rows and gathers what is wrong
 with them; `tally` counts, in the database, once per authority and once per kind, over the

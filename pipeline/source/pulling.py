@@ -142,8 +142,8 @@ def _edition(reading: _Reading, year: int) -> Edition:
     published_on = faults.read(table, row, key, "published_on", values.needed_day)
     period_start = faults.read(table, row, key, "period_start", values.needed_day)
     period_end = faults.read(table, row, key, "period_end", values.needed_day)
-    signatory = faults.read(table, row, key, "signatory", values.needed_text)
-    posts = faults.read(table, row, key, "signatory_posts", values.texts)
+    signatory = faults.read(table, row, key, "signatory", values.printed_text)
+    posts = faults.read(table, row, key, "signatory_posts", values.printed_texts)
     facts = faults.read(table, row, key, "facts", values.facts)
     copied = faults.read(table, row, key, "copied_roles", values.roles(ROLES))
     prepare_on = faults.read(table, row, key, "prepare_on", values.near_day)
@@ -178,19 +178,25 @@ def _register(reading: _Reading) -> dict[str, Authority]:
     times: Counter[str] = Counter()
     for row in reading.rows(sa.select(*raw(*table.c)), table):
         named = f"the row named {values.shown(row['name'])}"
-        code = faults.read(table, row, named, "code", values.needed_text)
+        code = faults.read(table, row, named, "code", values.code)
         if code is None:
             continue
         times[code] += 1
         register[code] = Authority(
             code=code,
-            name=faults.read(table, row, code, "name", values.needed_text) or "",
+            # one without a name is its letter's fault
+            name=faults.read(table, row, code, "name", values.text) or "",
             kind=faults.read(table, row, code, "kind", kind) or "",
             noun=(faults.read(table, row, code, "noun", noun) if row["noun"] else None) or NOUNS[0],
             active_from=faults.read(table, row, code, "active_from", values.day),
             active_to=faults.read(table, row, code, "active_to", values.day),
-            successor_code=faults.read(table, row, code, "successor_code", values.text) or None,
+            successor_code=faults.read(table, row, code, "successor_code", values.exact) or None,
         )
+        since, until = register[code].active_from, register[code].active_to
+        if since is not None and until is not None and until < since:
+            # It would exist on no day, or on the wrong ones, and nobody would miss its letter.
+            wrong = Wrong(f"holds {until}", f", which is before active_from, {since}; correct one.")
+            faults.add(table, "active_to", wrong, code)
     for code, number in times.items():
         if number > 1:
             problem = f"holds {values.shown(code)} in {number} rows"
@@ -210,7 +216,7 @@ def _officers(reading: _Reading, day: date) -> dict[str, list[Officer]]:
     for row in reading.rows(sa.select(*raw(*columns)), table):
         whose = row["email"] or row["family_name"] or row["role"]
         key = f"{whose} of {row['authority_code']}"
-        code = faults.read(table, row, str(whose), "authority_code", values.needed_text)
+        code = faults.read(table, row, str(whose), "authority_code", values.needed_exact)
         texts = {
             name: faults.read(table, row, key, name, values.text) or ""
             for name in ("honorific", "given_name", "family_name", "post", "email")
@@ -247,7 +253,7 @@ def _remarks(reading: _Reading, year: int) -> dict[str, list[str]]:
     for row in found:
         key = f"number {row['position']} of {row['authority_code']} in {year}"
         if text := faults.read(table, row, key, "text", values.text):
-            code = faults.read(table, row, key, "authority_code", values.needed_text)
+            code = faults.read(table, row, key, "authority_code", values.needed_exact)
             remarks[code or ""].append(text)
     return remarks
 
@@ -283,6 +289,7 @@ def _check_cases(reading: _Reading, edition: Edition, register: Iterable[str]) -
         for value in _distinct(reading, table, name, where):
             reading.faults.read(table, {name: value}, "", name, reader)
     for table, where in ((d, decided), (c, recorded)):
+        _check_references(reading, table, where)
         codes = _distinct(reading, table, "authority_code", where)
         _check_spelling(reading, table, "authority_code", codes, register)
     if reading.db.is_sqlite:  # where a column takes anything, and compares it as text
@@ -291,6 +298,40 @@ def _check_cases(reading: _Reading, edition: Edition, register: Iterable[str]) -
             none = sa.func.substr(table.c[name], 1, 10, type_=sa.Text).bool_op("NOT GLOB")(iso)
             for value in _distinct(reading, table, name, none):
                 reading.faults.read(table, {name: value}, "", name, values.day)
+
+
+def _check_references(reading: _Reading, table: sa.Table, where: sa.ColumnElement[bool]) -> None:
+    """Refuse cases in several rows: each row would be counted.
+
+    A join in a view makes such rows, and which of two that differ is right only the site knows.
+    """
+    reference = sa.cast(table.c.case_reference, sa.Text)
+    # Spelt alike is the same to people; no reference at all tells no case from another.
+    spelt = sa.func.lower(sa.func.replace(sa.func.coalesce(reference, ""), " ", ""))
+    times = sa.func.count()
+    several = (
+        sa.select(sa.func.min(reference).label("reference"), times.label("times"))
+        .where(where)
+        .group_by(spelt)
+        .having(sa.or_(times > 1, spelt == ""))
+        .subquery()
+    )
+    first = (
+        sa.select(several, sa.func.count().over().label("cases"))
+        .order_by(several.c.reference)
+        .limit(1)
+    )
+    for row in reading.rows(first, table):
+        reference, more = row["reference"], row["cases"] - 1
+        if reference is None or not reference.strip():
+            wrong = Wrong("is empty", "; each case must have its reference.")
+        else:
+            wrong = Wrong(
+                f"holds {values.shown(reference)} in {row['times']:,} rows"
+                + (f", and {more:,} other{'s' if more > 1 else ''} in several" if more else ""),
+                "; a case counts once: let the view give it one row.",
+            )
+        reading.faults.add(table, "case_reference", wrong)
 
 
 def _distinct(

@@ -7,16 +7,24 @@ and a view may have anything) and returns the value or raises `Wrong`.
 import difflib
 import json
 import re
+import unicodedata
 import zoneinfo
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, date, datetime
 from typing import Any
+
+from pipeline.address import hidden_character
 
 LONDON = zoneinfo.ZoneInfo("Europe/London")
 
 Reader = Callable[[Any], Any]
 
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
+
+# Around a text these do not count: columns of a fixed width are padded, and a no-break space comes
+# with what was copied from web pages.
+_PADDING = " \t\r\n\u00a0"
 
 
 class Wrong(Exception):
@@ -43,7 +51,12 @@ def alike(value: str) -> str:
 
 
 def text(value: Any) -> str:
-    """A text that may be missing."""
+    """A text that may be missing: composed (NFC), without white space around it."""
+    return unicodedata.normalize("NFC", exact(value).strip(_PADDING))
+
+
+def exact(value: Any) -> str:
+    """A text that may be missing, as it stands: what the database itself compares."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -53,9 +66,43 @@ def text(value: Any) -> str:
 
 def needed_text(value: Any) -> str:
     """A text that must be there."""
-    found = text(value)
+    if found := text(value):
+        return found
+    raise Wrong("is empty", "; it must hold a text.")
+
+
+def printed_text(value: Any) -> str:
+    """A text that must be there, and in which everything shows."""
+    found = needed_text(value)
+    _refuse_hidden(found, "")
+    return found
+
+
+def _refuse_hidden(found: str, within: str) -> None:
+    if (hidden := hidden_character(found)) is not None:
+        place = next(place for place, one in enumerate(found, start=1) if hidden_character(one))
+        problem = f"holds {hidden} as character {place}{within}, which does not show"
+        raise Wrong(problem, "; remove it.")
+
+
+def needed_exact(value: Any) -> str:
+    """A text that must be there, as it stands."""
+    found = exact(value)
     if not found.strip():
         raise Wrong("is empty", "; it must hold a text.")
+    return found
+
+
+def code(value: Any) -> str:
+    """The code of an authority, as it stands."""
+    found = needed_exact(value)
+    if not _CODE.fullmatch(found):
+        spaces = "; let the view trim it." if _CODE.fullmatch(found.strip()) else "; correct it."
+        raise Wrong(
+            f"holds {shown(found)}",
+            ", which is not a code: 1 to 40 letters, digits, hyphens, dots and underscores, such as"
+            f" E07000243{spaces}",
+        )
     return found
 
 
@@ -184,6 +231,16 @@ def texts(value: Any) -> list[str]:
     raise Wrong(_held(value), '; it must be a JSON list of texts, like ["one", "two"].')
 
 
+def printed_texts(value: Any) -> list[str]:
+    """A list of texts, as `texts`, in which everything shows and none is empty."""
+    found = [text(one) for one in texts(value)]
+    for number, one in enumerate(found, start=1):
+        if not one:
+            raise Wrong(f"holds an empty text, number {number}", "; leave it out of the list.")
+        _refuse_hidden(one, f" of number {number}")
+    return found
+
+
 def roles(known: Collection[str]) -> Callable[[Any], list[str] | None]:
     """A reader of lists of roles that may be missing."""
     role = one_of(known)
@@ -204,7 +261,10 @@ def facts(value: Any) -> dict[str, int | str]:
     if isinstance(found, dict) and all(
         isinstance(fact, int | str) and not isinstance(fact, bool) for fact in found.values()
     ):
-        return found
+        read = {name: text(fact) if isinstance(fact, str) else fact for name, fact in found.items()}
+        for name, fact in read.items():
+            _refuse_hidden(str(fact), f" of the fact {shown(name)}")
+        return read
     raise Wrong(
         _held(value), '; it must be a JSON object of whole numbers and texts, like {"a": 1}.'
     )
