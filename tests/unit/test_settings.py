@@ -1,13 +1,15 @@
 """Settings: what is wrong is refused at once, by the name of its key, with the way to mend it."""
 
 import os
+import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
 
 from pipeline.delivery import Mode
 from pipeline.errors import Misconfigured
-from pipeline.settings import Settings, load
+from pipeline.settings import CONFIG, Settings, load
 
 
 @pytest.fixture(autouse=True)
@@ -181,15 +183,84 @@ def test_what_may_be_empty(tmp_path: Path, key: str) -> None:
     loaded(tmp_path, f"[{section}]\n{name} = ''")
 
 
+SECONDS = "It must be a number above 0 and up to 3600"
+SIXTY = "the usual value is 60.0"
+CORES = "It must be a whole number from 0 to 1024"
+NONE = "the usual value is 0"
+PORT = "It must be a whole number from 1 to 65535"
+MODE = "It must be 'capture', 'redirect' or 'live'"
+KEEP = "the usual value is capture"
+UNSEEN = (
+    "It holds a line break or another character that cannot be seen; "
+    "write it on one line, and a backslash twice."
+)
+ALONE = (
+    "It must be the relay's name or address alone, as in relay.example; its port goes into "
+    "smtp.port, and how it is encrypted into smtp.security."
+)
+
+
 @pytest.mark.parametrize(
     ("toml", "expected"),
     [
-        ("[convert]\ntimeout = nan", "convert.timeout in FILE: Input should be a finite number."),
-        ("[convert]\ntimeout = inf", "convert.timeout in FILE: Input should be a finite number."),
-        ("[convert]\ntimeout = -inf", "convert.timeout in FILE: Input should be a finite number."),
-        ("[convert]\ntimeout = 0", "convert.timeout in FILE: Input should be greater than 0."),
-        ("[smtp]\nport = 0", "smtp.port in FILE: Input should be greater than or equal to 1."),
+        ("[convert]\ntimeout = nan", f"convert.timeout in FILE: {SECONDS}, and is nan; {SIXTY}."),
+        ("[convert]\ntimeout = inf", f"convert.timeout in FILE: {SECONDS}, and is inf; {SIXTY}."),
+        ("[convert]\ntimeout = -inf", f"convert.timeout in FILE: {SECONDS}, and is -inf; {SIXTY}."),
+        ("[convert]\ntimeout = 0", f"convert.timeout in FILE: {SECONDS}, and is 0; {SIXTY}."),
+        ("[convert]\ntimeout = true", f"convert.timeout in FILE: {SECONDS}, and is true; {SIXTY}."),
+        ("[convert]\nworkers = -1", f"convert.workers in FILE: {CORES}, and is -1; {NONE}."),
+        (
+            "[convert]\nworkers = 'many'",
+            f"convert.workers in FILE: {CORES}, and is 'many'; {NONE}.",
+        ),
+        ("[convert]\nworkers = ''", f"convert.workers in FILE: {CORES}, and is empty; {NONE}."),
+        ("[convert]\nworkers = false", f"convert.workers in FILE: {CORES}, and is false; {NONE}."),
+        ("[convert]\nworkers = 1.5", f"convert.workers in FILE: {CORES}, and is 1.5; {NONE}."),
+        ("[convert]\nworkers = [2]", f"convert.workers in FILE: {CORES}, and is a list; {NONE}."),
+        ("[smtp]\nport = 0", f"smtp.port in FILE: {PORT}, and is 0; the usual value is 25."),
+        (
+            "[smtp]\nport = 99999",
+            f"smtp.port in FILE: {PORT}, and is 99999; the usual value is 25.",
+        ),
+        ("[smtp]\nport = true", f"smtp.port in FILE: {PORT}, and is true; the usual value is 25."),
+        (
+            f"[smtp]\nport = '{'smtp' * 20}'",
+            f"smtp.port in FILE: {PORT}, and is '{'smtp' * 10}…'; the usual value is 25.",
+        ),
+        (
+            "[smtp]\nsecurity = 'ssl'",
+            "smtp.security in FILE: It must be 'none', 'starttls' or 'tls', and is 'ssl'; "
+            "the usual value is none.",
+        ),
+        (
+            "[mail]\nmode = 'live '",
+            "mail.mode in FILE: It must be 'capture', 'redirect' or 'live', and is 'live '; "
+            "the usual value is capture.",
+        ),
+        (
+            "[mail]\nmode = 2020-07-22",
+            f"mail.mode in FILE: {MODE}, and is a date or a time; {KEEP}.",
+        ),
+        ("[smtp]\nhost = 5", "smtp.host in FILE: It must be text in quotes, and is a number."),
+        ("[smtp]\nhost.x = 5", "smtp.host in FILE: It must be text in quotes, and is a section."),
+        (
+            "[smtp]\nhost = true",
+            "smtp.host in FILE: It must be text in quotes, and is true or false.",
+        ),
+        (
+            "[schedule]\ncatch_up_days = -1",
+            "schedule.catch_up_days in FILE: It must be a whole number from 0 to 60, and is -1; "
+            "the usual value is 3.",
+        ),
+        (
+            "[schedule]\nevery = 4",
+            "schedule.every in FILE: It must be a whole number from 5 to 3600, and is 4; "
+            "the usual value is 60.",
+        ),
         ("[mail]\nsendr = 'x'", "FILE: there is no setting mail.sendr; did you mean sender?"),
+        ("[smtp]\nmode = 'live'", "FILE: there is no setting smtp.mode; did you mean mail.mode?"),
+        ("[smtp]\nurl = 'x'", "FILE: there is no setting smtp.url."),
+        ("[SMTP]\nport = 25", "FILE: there is no section [SMTP]; did you mean smtp?"),
         ("[male]\nmode = 'live'", "FILE: there is no section [male]; did you mean mail?"),
         ("[qqq]\nx = 1", "FILE: there is no section [qqq]."),
         ("mail = 'live'", "FILE: mail is a section; write [mail] and its keys below it."),
@@ -202,6 +273,13 @@ def test_what_may_be_empty(tmp_path: Path, key: str) -> None:
             "archive.url in FILE: There is no home folder that ~nobody-of-this-name could stand "
             "for; write the whole path.",
         ),
+        ("[archive]\nurl = 'a\tb'", f"archive.url in FILE: {UNSEEN}"),
+        ('[database]\nurl = "sqlite:///a\\u0000b"', f"database.url in FILE: {UNSEEN}"),
+        ('[template]\npath = "C:\\templates\\n.docx"', f"template.path in FILE: {UNSEEN}"),
+        ("[smtp]\nhost = 'smtp://relay.example'", f"smtp.host in FILE: {ALONE}"),
+        ("[smtp]\nhost = 'relay.example:25'", f"smtp.host in FILE: {ALONE}"),
+        ("[smtp]\nhost = 'two words'", f"smtp.host in FILE: {ALONE}"),
+        ("[smtp]\nhost = '[::1]'", f"smtp.host in FILE: {ALONE}"),
     ],
 )
 def test_what_the_file_gets_wrong(tmp_path: Path, toml: str, expected: str) -> None:
@@ -215,17 +293,173 @@ def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
     assert len(said.splitlines()) == 4
 
 
+@pytest.mark.parametrize("host", ["relay.example", "192.0.2.7", "2001:db8::7", "bücher.example"])
+def test_every_way_to_write_a_host_is_taken(tmp_path: Path, host: str) -> None:
+    assert loaded(tmp_path, f"[smtp]\nhost = '{host}'").smtp.host == host
+
+
+def test_names_and_values_are_said_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LETTERS_MAIL__MODES", "live")
+    monkeypatch.setenv("LETTERS_CONVERT__WORKERS", "many")
+    said = refusal(tmp_path, "[smtp]\nprot = 25\nport = 0\n[smpt]\nport = 0")
+    assert [line.split(" in ")[0].split(": ")[-1] for line in said.splitlines()] == [
+        "there is no setting smtp.prot; did you mean port?",
+        "there is no section [smpt]; did you mean smtp?",
+        "The environment's LETTERS_MAIL__MODES is no setting; did you mean LETTERS_MAIL__MODE?",
+        "smtp.port",
+        "convert.workers",
+    ]
+
+
 def test_what_may_be_secret_is_not_repeated(tmp_path: Path) -> None:
-    toml = "[database]\nurl = 5\n[smtp]\nusername = ['swordfish']\nport = 'swordfish'"
+    toml = """
+    [database]
+    url = "nonsense-swordfish\\u0007"
+    [smtp]
+    username = ["swordfish"]
+    password_file = { a = "swordfish" }
+    """
     assert "swordfish" not in refusal(tmp_path, toml)
 
 
+def raised_for(file: Path) -> str:
+    with pytest.raises(Misconfigured) as raised:
+        load(file)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "swordfish" not in shown
+    assert "UnicodeDecodeError" not in shown
+    return str(raised.value).replace(str(file), "FILE")
+
+
 @pytest.mark.parametrize(
-    ("octets", "expected"), [(b"[mail", "is not valid TOML: "), (b"\xff", "cannot be read: ")]
+    ("octets", "expected"),
+    [
+        (
+            b'[database]\nurl = "swordfish"\nmode = live',
+            "Line 3 of the settings file FILE is not valid TOML: invalid value at column 8. "
+            'Write key = "text" or key = 5, below its [section].',
+        ),
+        (
+            b'[mail]\nmode = "live"\n\nmode = "swordfish"',
+            "The settings file FILE is not valid TOML: mail.mode stands there twice, on lines 2 "
+            "and 4; take one out.",
+        ),
+        (
+            b'[mail]\nmode = "live"\n[ mail ]\ncapture = "swordfish"',
+            "The settings file FILE is not valid TOML: [mail] stands there twice, on lines 1 "
+            "and 3; take one out.",
+        ),
+        (
+            '[mail]\n# swordfish\nsender = "Güte <a@b.example>"'.encode("cp1252"),
+            "Line 3 of the settings file FILE is not UTF-8: it holds the byte 0xFC, as an older "
+            "Windows encoding would. Save it as UTF-8.",
+        ),
+        (
+            '[mail]\nmode = "live"'.encode("utf-16"),
+            "The settings file FILE is saved as UTF-16; save it as UTF-8.",
+        ),
+        (
+            b"SQLite format 3\0\x10\0",
+            "FILE is not a settings file: it is no text at all. Name the right file with "
+            "--config FILE.",
+        ),
+    ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, octets: bytes, expected: str) -> None:
     file = tmp_path / "letters.toml"
     file.write_bytes(octets)
-    with pytest.raises(Misconfigured, match=expected) as raised:
-        load(file)
-    assert str(file) in str(raised.value)
+    assert raised_for(file) == expected
+
+
+def test_the_mark_that_windows_puts_before_a_text_is_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "letters.toml"
+    file.write_bytes(b'\xef\xbb\xbf[smtp]\r\nhost = "relay.example"\r\n')
+    assert load(file).smtp.host == "relay.example"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert raised_for(tmp_path) == (
+        "FILE is a folder and not a settings file; name the file with --config FILE."
+    )
+
+
+def test_a_file_that_is_not_there_is_looked_for_where_it_was_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in (tmp_path / "nowhere", tmp_path / "file"):
+        (tmp_path / "file").write_text("in the way")
+        monkeypatch.setenv("LETTERS_HOME", str(home))
+        with pytest.raises(Misconfigured, match=f"no settings file {home}/.* LETTERS_HOME says"):
+            load()
+
+
+# ------------------------------------------------------------------------------- the password file
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (b"swordfish\nport = 25\n", "holds more than one line of text"),
+        (b"sword\0fish\n", "holds more than one line of text"),
+        (b"swordfish" * 1000, "holds more than one line of text"),
+        (b"swordfish\xff", "is not UTF-8 text"),
+    ],
+)
+def test_a_password_file_holds_the_password_and_nothing_else(
+    tmp_path: Path, octets: bytes, expected: str
+) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(octets)
+    settings = loaded(tmp_path, "[smtp]\nusername = 'u'\npassword_file = 'password'")
+    with pytest.raises(Misconfigured) as raised:
+        settings.password()
+    assert str(raised.value) == (
+        f"The password file {file}, which smtp.password_file names, {expected}. "
+        "It must hold the password, on one line, and nothing else."
+    )
+    assert "fish" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("nowhere", "cannot be read: No such file"), (".", "is a folder")]
+)
+def test_a_password_file_is_a_file(tmp_path: Path, name: str, expected: str) -> None:
+    settings = loaded(tmp_path, f"[smtp]\nusername = 'u'\npassword_file = '{name}'")
+    with pytest.raises(Misconfigured, match=expected):
+        settings.password()
+    assert settings.warnings() == []
+
+
+def test_a_password_is_read_without_what_surrounds_it(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes("\ufeff sword fish ŵ\r\n".encode())
+    settings = loaded(tmp_path, "[smtp]\nusername = 'u'\npassword_file = 'password'")
+    assert settings.password() == "sword fish ŵ"
+    assert loaded(tmp_path, "").password() is None
+
+
+@pytest.mark.parametrize(("mode", "open_to_all"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_a_password_that_everybody_can_read_is_warned_of(
+    tmp_path: Path, mode: int, open_to_all: bool
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("swordfish")
+    file.chmod(mode)
+    settings = loaded(tmp_path, "[smtp]\nusername = 'u'\npassword_file = 'password'")
+    wanted = [
+        f"The password file {file} can be read by everybody on this machine; "
+        f"keep it to yourself with chmod 600 {file}."
+    ]
+    assert settings.warnings() == (wanted if open_to_all else [])
+
+
+# -------------------------------------------------------------------------- the project's own file
+
+
+def test_the_projects_own_file_holds_every_setting_and_the_usual_values() -> None:
+    """What is written there is what holds without it, so that either can be read for the other."""
+    text = (Path(__file__).parents[2] / CONFIG).read_text(encoding="utf-8")
+    assert tomllib.loads(text) == Settings().model_dump(mode="json")

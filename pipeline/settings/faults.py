@@ -1,0 +1,242 @@
+"""What is wrong with settings, as sentences: the key, where it was set, and what it may be."""
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time
+from enum import Enum
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic.fields import FieldInfo
+
+from pipeline.address import ascii_address, split_mailbox
+from pipeline.delivery import Mode
+from pipeline.errors import LetterFault, Misconfigured
+from pipeline.settings.sections import CONTROL, ENV_PREFIX, Settings
+
+# What nothing works without, what is a path or may be one, and what is an address.
+_NEVER_EMPTY = ("database.url", "archive.url", "template.path", "mail.capture", "smtp.host")
+_PATHS = ("archive.url", "template.path", "mail.capture", "smtp.password_file")
+_ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to")
+
+_HOST = re.compile(r"[^\s/@:\[\]]+")
+_SHOWN = 40
+"""Characters of a wrong value that are repeated."""
+
+
+def unknown(read: Mapping[str, Any], file: Path) -> Iterator[str]:
+    """Sections and keys of a file that do not exist, with what may have been meant."""
+    sections = _keys()
+    for section, values in read.items():
+        keys = sections.get(section)
+        if keys is None:
+            yield f"{file}: there is no section [{section}]{_near(section, sections)}"
+        elif not isinstance(values, dict):
+            yield f"{file}: {section} is a section; write [{section}] and its keys below it."
+        else:
+            for key in values:
+                if key not in keys:
+                    at_home = [
+                        f"{there}.{key}" for there, known in sections.items() if key in known
+                    ]
+                    near = _near(f"{section}.{key}", at_home) if at_home else _near(key, keys)
+                    yield f"{file}: there is no setting {section}.{key}{near}"
+
+
+def known(read: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says without what `unknown` finds in it."""
+    return {
+        section: {key: value for key, value in read[section].items() if key in keys}
+        for section, keys in _keys().items()
+        if isinstance(read.get(section), dict)
+    }
+
+
+def unknown_in_environment(environment: Mapping[str, str]) -> Iterator[str]:
+    """What was meant for the settings but would be ignored, or taken for a whole section.
+
+    Other names that begin with LETTERS_ are left alone: they may be somebody else's.
+    """
+    sections = {ENV_PREFIX + section.upper(): keys for section, keys in _keys().items()}
+    names = [f"{section}__{key.upper()}" for section, keys in sections.items() for key in keys]
+    slips = {name.replace("__", "_"): name for name in names}
+    for name in sorted(environment):
+        upper = name.upper()
+        if upper in sections:
+            wanted = ", ".join(f"{upper}__{key.upper()}" for key in sections[upper])
+            yield (
+                f"The environment's {name} names a whole section; "
+                f"set one key of it at a time, with {wanted}."
+            )
+        elif upper in slips:
+            yield f"The environment's {name} is no setting; did you mean {slips[upper]}?"
+        elif upper.startswith(ENV_PREFIX) and "__" in upper and upper not in names:
+            yield f"The environment's {name} is no setting{_near(upper, names)}"
+
+
+def _keys() -> dict[str, list[str]]:
+    """The keys of every section."""
+    return {
+        section: list(info.annotation.model_fields)  # type: ignore[union-attr]
+        for section, info in Settings.model_fields.items()
+    }
+
+
+def _meant(section: str, key: str) -> str:
+    """The end of a sentence about a key that its section does not have."""
+    sections = _keys()
+    homes = [f"{home}.{key}" for home, keys in sections.items() if key in keys]
+    if len(homes) == 1:
+        return f"; did you mean {homes[0]}?"
+    return _near(key, sections[section])
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about a name that is not known."""
+    alike = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), alike, n=1)
+    return f"; did you mean {alike[found[0]]}?" if found else "."
+
+
+def explained(found: Iterable[Mapping[str, Any]], file: Path) -> Iterator[str]:
+    """What pydantic found, in plain words. What does not exist is left to `unknown`."""
+    for fault in found:
+        if fault["type"] == "extra_forbidden":
+            continue
+        key = ".".join(str(part) for part in fault["loc"][:2])
+        info, given = _field(key), fault["input"]
+        if info.annotation is str:
+            yield f"{_place(key, file)}: It must be text in quotes, and is {_kind(given)}."
+        else:
+            yield (
+                f"{_place(key, file)}: It must be {_wanted(info)}, and is {_shown(given)}; "
+                f"the usual value is {info.default}."
+            )
+
+
+def _field(key: str) -> FieldInfo:
+    section, _, name = key.partition(".")
+    found: FieldInfo = Settings.model_fields[section].annotation.model_fields[name]  # type: ignore[union-attr]
+    return found
+
+
+def _wanted(info: FieldInfo) -> str:
+    """What a setting may be, as words: "a whole number from 1 to 65535"."""
+    kind = info.annotation
+    if kind is int or kind is float:
+        number = "a whole number" if kind is int else "a number"
+        least = most = ""
+        for limit in info.metadata:
+            if (from_ := getattr(limit, "ge", None)) is not None:
+                least = f" from {from_}"
+            if (above := getattr(limit, "gt", None)) is not None:
+                least = f" above {above} and up"
+            if (to := getattr(limit, "le", None)) is not None:
+                most = f" to {to}"
+        return f"{number}{least}{most}"
+    choices = [str(one) for one in (kind if _is_choice(kind) else get_args(kind))]  # type: ignore[union-attr]
+    *others, last = [f"'{choice}'" for choice in choices]
+    return f"{', '.join(others)} or {last}"
+
+
+def _is_choice(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _shown(given: object) -> str:
+    """A wrong number or choice, to be recognised by."""
+    if isinstance(given, str):
+        if not given:
+            return "empty"
+        printable = "".join(one if one.isprintable() else " " for one in given)
+        return f"'{printable[:_SHOWN]}{'…' if len(printable) > _SHOWN else ''}'"
+    if isinstance(given, bool):
+        return str(given).lower()
+    return f"{given}" if isinstance(given, int | float) else _kind(given)
+
+
+def _kind(given: object) -> str:
+    """What sort of value was given where text is wanted; the value itself may be a secret."""
+    match given:
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case dict():
+            return "a section"
+        case date() | time():
+            return "a date or a time"
+        case _:
+            return "something else"
+
+
+def _place(key: str, file: Path) -> str:
+    """A key and where it was set, or would be."""
+    variable = ENV_PREFIX + key.replace(".", "__").upper()
+    for name in os.environ:
+        if name.upper() == variable:
+            return f"{key} in the environment's {name}"
+    return f"{key} in {file}"
+
+
+def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
+    """What each value's own type cannot tell."""
+    for key in _NEVER_EMPTY:
+        if not _value(settings, key).strip():
+            usual = _value(Settings.model_construct(), key)
+            yield f"{_place(key, file)}: It must not be empty; the usual value is {usual}."
+    for section, keys in _keys().items():
+        for key in (f"{section}.{name}" for name in keys):
+            if key not in _ADDRESSES and CONTROL.search(_value(settings, key)):
+                yield (
+                    f"{_place(key, file)}: It holds a line break or another character that cannot "
+                    "be seen; write it on one line, and a backslash twice."
+                )
+    for key in _PATHS:
+        try:
+            settings.path(_value(settings, key))
+        except Misconfigured as error:
+            yield f"{_place(key, file)}: {error}"
+    for key in _ADDRESSES:
+        value = _value(settings, key)
+        if value or key == "mail.sender":
+            try:
+                ascii_address(split_mailbox(value)[1])
+            except LetterFault as fault:
+                yield (
+                    f"{_place(key, file)}: {fault} "
+                    "Write one address, as name@domain or Name <name@domain>."
+                )
+    yield from _inconsistent_relay(settings, file)
+
+
+def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
+    if settings.mail.mode is Mode.REDIRECT and not settings.mail.redirect_to:
+        yield "mail.mode is redirect, so mail.redirect_to must name the inbox that gets all mail."
+    host = settings.smtp.host.strip()
+    if host and not _HOST.fullmatch(host) and not _is_address(host):
+        yield (
+            f"{_place('smtp.host', file)}: It must be the relay's name or address alone, as in "
+            "relay.example; its port goes into smtp.port, and how it is encrypted into "
+            "smtp.security."
+        )
+    if settings.smtp.username and not settings.smtp.password_file:
+        yield "smtp.username is set, so smtp.password_file must name a file with the password."
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _value(settings: Settings, key: str) -> str:
+    section, _, name = key.partition(".")
+    return str(getattr(getattr(settings, section), name))
