@@ -6,7 +6,7 @@ and outcome leaves a doubt, which evidence or a person settles, never time.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -61,21 +61,21 @@ def dispatch(
     run: Run,
     outbox: Outbox,
     *,
-    message: int | None = None,
+    only: Collection[int] | None = None,
     settled: Callable[[], None] = lambda: None,
 ) -> None:
     """Send what is due of the run, until nothing more is due.
 
     First takes back what dead workers held and settles what can be settled by looking at the
-    captured mail; then plans the messages and sends them over a few connections. With `message`,
-    that one message is sent and nothing else is planned or sent. `settled` is called after each
+    captured mail; then plans the messages and sends them over a few connections. With `only`, those
+    messages (by id) are sent and nothing else is planned or sent. `settled` is called after each
     attempt. Raises Unavailable if the relay itself is in trouble: the deliveries wait in the queue
     and none of their attempts counts.
     """
     deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
     if outbox.mode is Mode.CAPTURE:
         _settle_captured(db, run, outbox.maildir)
-    if message is None:
+    if only is None:
         messages.plan(db, run.id, outbox.sender, now=_now())
     if deliveries.next_due(db, run.id, outbox.mode) is None:
         return
@@ -86,7 +86,7 @@ def dispatch(
             run=run,
             outbox=outbox,
             relay=relay,
-            message=message,
+            only=only,
             settled=settled,
         ).work()
 
@@ -129,7 +129,7 @@ class _Dispatch:
         run: Run,
         outbox: Outbox,
         relay: Relay,
-        message: int | None,
+        only: Collection[int] | None,
         settled: Callable[[], None],
     ) -> None:
         self._db = db
@@ -137,7 +137,7 @@ class _Dispatch:
         self._run = run
         self._outbox = outbox
         self._relay = relay
-        self._message = message
+        self._only = only
         self._settled = settled
         self._stop = threading.Event()
         self._freezing = threading.Lock()
@@ -168,7 +168,7 @@ class _Dispatch:
                         owner=me,
                         lease=LEASE,
                         now=_now(),
-                        message=self._message,
+                        messages=self._only,
                     )
                     if claimed is None:
                         return

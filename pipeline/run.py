@@ -4,7 +4,8 @@ Calling `annual_run` again after any crash goes on where it stopped; that is the
 procedure there is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,9 +16,10 @@ from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.dispatch import Outbox, dispatch
 from pipeline.errors import Misconfigured
-from pipeline.ledger import letters, runs, story
+from pipeline.ledger import letters, renewal, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
-from pipeline.ledger.runs import Run
+from pipeline.ledger.renewal import Renewal
+from pipeline.ledger.runs import Opening, Run
 from pipeline.ledger.story import Summary
 from pipeline.letter import Letter, compose, fields_of
 from pipeline.prepare import Job
@@ -63,7 +65,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a run stands after `annual_run`; `awaiting` is how many approvals are still needed."""
+    """How a run stands; `awaiting` is how many approvals are still needed."""
 
     run: Run
     summary: Summary
@@ -74,14 +76,30 @@ def annual_run(
     pipeline: Pipeline, engine: Engine, year: int, *, person: str, progress: Progress
 ) -> Result:
     """Take a year from its statistics to recorded deliveries, from wherever it stands."""
+    run = prepared_run(pipeline, engine, year, person=person, progress=progress)
+    if not run.paused_at and not approvals_wanted(pipeline, run):
+        send(pipeline, run, progress=progress)
+    return stands(pipeline, run)
+
+
+def prepared_run(
+    pipeline: Pipeline, engine: Engine, year: int, *, person: str, progress: Progress
+) -> Run:
+    """The year's run, opened if there is none, with every letter made that can be."""
     run = runs.find_run(pipeline.ledger, year) or open_run(
         pipeline, year, person=person, progress=progress
     )
     prepare(pipeline, engine, run, progress=progress)
-    awaiting = approvals_wanted(pipeline, run)
-    if not awaiting:
-        send(pipeline, run, progress=progress)
-    return Result(run=run, summary=_summary(pipeline, run), awaiting=awaiting)
+    return run
+
+
+def stands(pipeline: Pipeline, run: Run) -> Result:
+    """How the run stands at this moment; it may have been paused while it was sent."""
+    return Result(
+        run=runs.find_run(pipeline.ledger, run.year) or run,
+        summary=story.summary(pipeline.ledger, run, pipeline.outbox.mode),
+        awaiting=approvals_wanted(pipeline, run),
+    )
 
 
 def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) -> Run:
@@ -90,6 +108,32 @@ def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) 
     Whatever would make every letter wrong (no such edition, a template or a wording with a fault,
     a fact that the edition lacks) is raised before anything is written.
     """
+    with _composed(pipeline, year, progress=progress) as (opening, composed):
+        runs.open_run(pipeline.ledger, opening, composed, person=person, now=_now())
+    run = runs.find_run(pipeline.ledger, year)
+    assert run is not None  # noqa: S101 - this process or another has just opened it
+    return run
+
+
+def refresh(
+    pipeline: Pipeline, run: Run, *, person: str, keep: bool, progress: Progress
+) -> Renewal:
+    """Pull the run's year again and take in what has changed; without `keep`, only look.
+
+    Possible until somebody has approved the run or anything of it has been sent. Letters that do
+    not change keep their files.
+    """
+    with _composed(pipeline, run.year, progress=progress) as (opening, composed):
+        return renewal.renew(
+            pipeline.ledger, run, opening, composed, person=person, now=_now(), keep=keep
+        )
+
+
+@contextmanager
+def _composed(
+    pipeline: Pipeline, year: int, *, progress: Progress
+) -> Iterator[tuple[Opening, Iterator[Letter]]]:
+    """What a run of the year is opened with, and its letters as they are composed."""
     data = _read_template(pipeline.template)
     words = wording.read_wording(pipeline.wording)
     with source.pull(pipeline.statistics, year) as pulled:
@@ -103,23 +147,17 @@ def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) 
                 yield compose(record, pulled.edition, pulled.averages)
                 progress.advance()
 
+        opening = Opening(
+            year=year,
+            edition={**_plain(asdict(pulled.edition)), "averages": pulled.averages},
+            template_sha256=compiled.sha256,
+            wording=asdict(words),
+        )
         progress.begin("Composing", pulled.count)
         try:
-            runs.open_run(
-                pipeline.ledger,
-                year=year,
-                edition={**_plain(asdict(pulled.edition)), "averages": pulled.averages},
-                letters=composed(),
-                template_sha256=compiled.sha256,
-                wording=asdict(words),
-                person=person,
-                now=datetime.now(UTC),
-            )
+            yield opening, composed()
         finally:
             progress.end()
-    run = runs.find_run(pipeline.ledger, year)
-    assert run is not None  # noqa: S101 - this process or another has just opened it
-    return run
 
 
 def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress) -> None:
@@ -136,7 +174,7 @@ def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress)
     progress.begin("Preparing", total)
     try:
         for result in engine.each(job, letters.unprepared(pipeline.ledger, run.id)):
-            letters.record(pipeline.ledger, run.id, result, now=datetime.now(UTC))
+            letters.record(pipeline.ledger, run.id, result, now=_now())
             progress.advance()
     finally:
         progress.end()
@@ -156,13 +194,21 @@ def send(pipeline: Pipeline, run: Run, *, progress: Progress) -> None:
         _dispatch(pipeline, run, total, progress=progress)
 
 
-def send_one(pipeline: Pipeline, run: Run, message: int, *, progress: Progress) -> None:
-    """Send one message and nothing else: a re-send must not set the rest of a run in motion."""
-    _dispatch(pipeline, run, 1, message=message, progress=progress)
+def send_only(
+    pipeline: Pipeline, run: Run, messages: Collection[int], *, progress: Progress
+) -> None:
+    """Send these messages and nothing else: a re-send must not set the rest of a run in motion."""
+    total = story.deliveries_of(pipeline.ledger, messages)
+    _dispatch(pipeline, run, total, only=messages, progress=progress)
 
 
 def _dispatch(
-    pipeline: Pipeline, run: Run, total: int, *, progress: Progress, message: int | None = None
+    pipeline: Pipeline,
+    run: Run,
+    total: int,
+    *,
+    progress: Progress,
+    only: Collection[int] | None = None,
 ) -> None:
     progress.begin("Sending", total)
     try:
@@ -171,7 +217,7 @@ def _dispatch(
             pipeline.archive,
             run,
             pipeline.outbox,
-            message=message,
+            only=only,
             settled=progress.advance,
         )
     finally:
@@ -183,8 +229,8 @@ def template_name(sha256: str) -> str:
     return f"templates/letter.{sha256[:12]}.docx"
 
 
-def _summary(pipeline: Pipeline, run: Run) -> Summary:
-    return story.summary(pipeline.ledger, run, pipeline.outbox.mode)
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _read_template(path: Path) -> bytes:

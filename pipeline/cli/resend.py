@@ -66,7 +66,7 @@ def resend(
             now=datetime.now(UTC),
         )
         with watching(quiet=as_json) as watch:
-            run.send_one(pipeline, found, message, progress=watch)
+            run.send_only(pipeline, found, [message], progress=watch)
         told = story.story(pipeline.ledger, letter.id)
         sent = next(one for one in told.messages if one["id"] == message)
         made = [one for one in told.deliveries if one["message_id"] == sent["message_id"]]

@@ -45,12 +45,7 @@ def status(year: Year, as_json: AsJson = False, config: Config = None) -> None: 
         if as_json:
             print_json(_status(pipeline, found))
             return
-        result = run.Result(
-            run=found,
-            summary=story.summary(pipeline.ledger, found, pipeline.outbox.mode),
-            awaiting=run.approvals_wanted(pipeline, found),
-        )
-        print_summary(pipeline, result)
+        print_summary(pipeline, run.stands(pipeline, found))
 
 
 def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001

@@ -1,6 +1,7 @@
 """The ledger: what has been done, so that nothing is lost and nothing is done twice.
 
-Four shelves: `runs`, `letters`, `messages`, `deliveries`; and `story`, which reads them back to
-people. Every write is conditional, and the number of rows it touched is the answer: a worker that
-comes too late changes nothing.
+Shelves: `runs`, `letters`, `messages`, `deliveries`; `holds` and `renewal`, which hold a run back
+and take corrections into it; `starts`, which say what the schedule has begun; and `story`, which
+reads it all back to people. Every write is conditional, and the number of rows it touched is the
+answer: a worker that comes too late changes nothing.
 """

@@ -4,7 +4,7 @@ A worker may only move what it still holds: every write names the owner and the 
 worker whose lease was taken away finds that it changed no row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,23 +63,28 @@ def claim(
     owner: str,
     lease: timedelta,
     now: datetime,
-    message: int | None = None,
+    messages: Collection[int] | None = None,
 ) -> Claim | None:
     """Take the next delivery of the run that is due, or None if there is none.
 
-    With `message`, only that message's deliveries.
+    With `messages`, only their deliveries. There is none while the run is paused, and none of a
+    letter that is withheld.
     """
-    d, table = schema.deliveries, schema.letters
+    d, table, r = schema.deliveries, schema.letters, schema.runs
     with db.write() as connection:
         following = connection.execute(
             sa.select(d.c.id)
             .join(table, table.c.id == d.c.letter_id)
+            .join(r, r.c.id == table.c.run_id)
             .where(
                 table.c.run_id == run_id,
+                r.c.paused_at.is_(None),
+                r.c.cancelled_at.is_(None),
+                table.c.withheld_at.is_(None),
                 d.c.mode == mode.value,
                 d.c.state == State.QUEUED.value,
                 d.c.due_at <= now,
-                d.c.message_id == message if message is not None else sa.true(),
+                d.c.message_id.in_(messages) if messages is not None else sa.true(),
             )
             .order_by(d.c.due_at, d.c.id)
             .limit(1)

@@ -1,4 +1,4 @@
-"""The append-only story of a run."""
+"""The append-only story: what happened, when, and who did it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,7 +15,7 @@ def note(
     kind: Event,
     *,
     at: datetime,
-    run_id: int,
+    run_id: int | None = None,
     letter_id: int | None = None,
     message_id: int | None = None,
     delivery_id: int | None = None,

@@ -52,6 +52,7 @@ def _waiting(run_id: int) -> sa.ColumnElement[bool]:
     return sa.and_(
         table.c.run_id == run_id,
         table.c.pdf.is_(None),
+        table.c.withheld_at.is_(None),
         table.c.faulted_in.is_distinct_from(Stage.COMPOSE.value),
     )
 

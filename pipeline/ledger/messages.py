@@ -58,7 +58,9 @@ class Message:
 
 
 def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
-    """Give every prepared letter of the run its first message in this mode; how many were new.
+    """Give every letter that is prepared and not withheld its first message in this mode.
+
+    Returns how many were new.
 
     Safe to call again and from several processes: a letter has one first message in each mode.
     """
@@ -75,18 +77,23 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
             )
             rows = connection.execute(
                 sa.select(table.c.id, table.c.recipients)
-                .where(table.c.run_id == run_id, table.c.pdf.is_not(None), ~first)
+                .where(
+                    table.c.run_id == run_id,
+                    table.c.pdf.is_not(None),
+                    table.c.withheld_at.is_(None),
+                    ~first,
+                )
                 .order_by(table.c.id)
                 .limit(_CHUNK)
             ).all()
             for row in rows:
-                _create(connection, run_id, row.id, row.recipients, sender, now=now)
+                create(connection, run_id, row.id, row.recipients, sender, now=now)
             made += len(rows)
         if not rows:
             return made
 
 
-def _create(
+def create(
     connection: sa.Connection,
     run_id: int,
     letter_id: int,
@@ -96,7 +103,10 @@ def _create(
     now: datetime,
     resend: Mapping[str, Any] | None = None,
 ) -> int:
-    """One message and its deliveries, queued; its id."""
+    """One message and its deliveries, queued, within the transaction given; its id.
+
+    `resend` says of which message it is a re-send, why, and who asked for it.
+    """
     again = dict(resend or {})
     id_: int = connection.execute(
         sa.insert(schema.messages)
@@ -195,7 +205,7 @@ def resend(
                 f"An earlier delivery of the letter to {letter.authority_name} may still arrive: "
                 f"{listed}. Let it finish first (letters run YEAR), so that nobody gets it twice."
             )
-        return _create(
+        return create(
             connection,
             letter.run_id,
             letter_id,

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
+from pipeline.errors import Refused
 from pipeline.ledger import events
 from pipeline.letter import Letter
 from pipeline.schema import Event, Stage
@@ -21,12 +22,29 @@ _CHUNK = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of one year. `edition` and `wording` are what all its letters share, frozen."""
+    """One run of one year. `edition` and `wording` are what all its letters share, frozen.
+
+    While `paused_at` is set nothing of it is sent; `paused_by` and `paused_because` say who wants
+    it so, and why.
+    """
 
     id: int
     year: int
     opened_at: datetime
     opened_by: str
+    edition: Mapping[str, Any]
+    template_sha256: str
+    wording: Mapping[str, str]
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    paused_because: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a run is opened with, and all its letters share; plain values, frozen from then on."""
+
+    year: int
     edition: Mapping[str, Any]
     template_sha256: str
     wording: Mapping[str, str]
@@ -49,6 +67,9 @@ def find_run(db: Database, year: int) -> Run | None:
         edition=row.edition,
         template_sha256=row.template_sha256,
         wording=row.wording,
+        paused_at=row.paused_at,
+        paused_by=row.paused_by,
+        paused_because=row.paused_because,
     )
 
 
@@ -64,15 +85,7 @@ def years(db: Database) -> list[int]:
 
 
 def open_run(
-    db: Database,
-    *,
-    year: int,
-    edition: Mapping[str, Any],
-    letters: Iterable[Letter],
-    template_sha256: str,
-    wording: Mapping[str, str],
-    person: str,
-    now: datetime,
+    db: Database, opening: Opening, letters: Iterable[Letter], *, person: str, now: datetime
 ) -> None:
     """Freeze a year's letters in one transaction: all of them or none.
 
@@ -80,36 +93,47 @@ def open_run(
     """
     try:
         with db.write() as connection:
-            run_id: int = connection.execute(
-                sa.insert(schema.runs)
-                .values(
-                    year=year,
-                    opened_at=now,
-                    opened_by=person,
-                    edition=edition,
-                    template_sha256=template_sha256,
-                    wording=wording,
-                )
-                .returning(schema.runs.c.id)
-            ).scalar_one()
-            composed = iter(letters)
-            count = 0
-            while chunk := list(islice(composed, _CHUNK)):
-                count += len(chunk)
-                connection.execute(
-                    sa.insert(schema.letters), [_row(run_id, letter) for letter in chunk]
-                )
-            events.note(
-                connection,
-                Event.RUN_OPENED,
-                at=now,
-                run_id=run_id,
-                person=person,
-                data={"letters": count, "template_sha256": template_sha256},
-            )
+            insert(connection, opening, letters, person=person, now=now)
     except sa.exc.IntegrityError:
-        if find_run(db, year) is None:
+        if find_run(db, opening.year) is None:
             raise
+
+
+def insert(
+    connection: sa.Connection,
+    opening: Opening,
+    letters: Iterable[Letter],
+    *,
+    person: str,
+    now: datetime,
+) -> int:
+    """A new run with all its letters, within the transaction given; its id."""
+    run_id: int = connection.execute(
+        sa.insert(schema.runs)
+        .values(
+            year=opening.year,
+            opened_at=now,
+            opened_by=person,
+            edition=opening.edition,
+            template_sha256=opening.template_sha256,
+            wording=opening.wording,
+        )
+        .returning(schema.runs.c.id)
+    ).scalar_one()
+    composed = iter(letters)
+    count = 0
+    while chunk := list(islice(composed, _CHUNK)):
+        count += len(chunk)
+        connection.execute(sa.insert(schema.letters), [_row(run_id, letter) for letter in chunk])
+    events.note(
+        connection,
+        Event.RUN_OPENED,
+        at=now,
+        run_id=run_id,
+        person=person,
+        data={"letters": count, "template_sha256": opening.template_sha256},
+    )
+    return run_id
 
 
 def _row(run_id: int, letter: Letter) -> dict[str, Any]:
@@ -132,17 +156,21 @@ def digest(db: Database, run: Run) -> str:
     Returns the hex SHA-256 over the run's template, its wording, and each prepared letter's code,
     revision, PDF and recipients, in the order of the codes.
     """
+    with db.read() as connection:
+        return digest_within(connection, run)
+
+
+def digest_within(connection: sa.Connection, run: Run) -> str:
+    """The same, within a transaction."""
     table = schema.letters
     total = hashlib.sha256(_canonical([run.template_sha256, dict(run.wording)]))
-    with db.read() as connection:
-        rows = connection.execution_options(yield_per=_CHUNK).execute(
-            sa.select(
-                table.c.authority_code, table.c.revision, table.c.pdf_sha256, table.c.recipients
-            )
-            .where(table.c.run_id == run.id, table.c.pdf.is_not(None))
-            .order_by(table.c.id)
-        )
-        leaves = sorted(hashlib.sha256(_canonical(list(row))).digest() for row in rows)
+    rows = connection.execute(
+        sa.select(table.c.authority_code, table.c.revision, table.c.pdf_sha256, table.c.recipients)
+        .where(table.c.run_id == run.id, table.c.pdf.is_not(None))
+        .order_by(table.c.id)
+        .execution_options(yield_per=_CHUNK)
+    )
+    leaves = sorted(hashlib.sha256(_canonical(list(row))).digest() for row in rows)
     for leaf in leaves:
         total.update(leaf)
     return total.hexdigest()
@@ -154,9 +182,18 @@ def _canonical(value: Any) -> bytes:
 
 def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
     """Record that `person` approves the run as it stands; the digest that this is bound to."""
-    approved = digest(db, run)
-    a = schema.approvals
+    a, r = schema.approvals, schema.runs
     with db.write() as connection:
+        # Whoever refreshes or cancels the run waits, or this finds that it is gone.
+        live = connection.scalar(
+            sa.select(r.c.id).where(r.c.id == run.id, r.c.cancelled_at.is_(None)).with_for_update()
+        )
+        if live is None:
+            raise Refused(
+                f"The run of {run.year} has just been refreshed or cancelled by somebody else; "
+                f"look at it as it is now: letters status {run.year}"
+            )
+        approved = digest_within(connection, run)
         already = connection.scalar(
             sa.select(a.c.id).where(
                 a.c.run_id == run.id, a.c.person == person, a.c.digest == approved

@@ -1,6 +1,6 @@
 """The ledger, read back: how a run stands, and the whole story of one letter."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,7 +20,8 @@ class LetterStatus:
     """How one letter stands in one mode.
 
     `state` is that of its latest message's most pressing delivery, and `reply` what was last said
-    about that one; before there is a message it is `fault`, `unprepared` or `prepared`.
+    about that one; before there is a message it is `fault`, `unprepared` or `prepared`. A letter
+    that a person holds back is `withheld`, and `withheld` says why.
     """
 
     authority: str
@@ -32,6 +33,7 @@ class LetterStatus:
     pages: int | None
     recipients: Sequence[str]
     reply: str | None = None
+    withheld: str | None = None
 
     @property
     def needs_a_person(self) -> bool:
@@ -67,6 +69,7 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
     """Count the run's letters, and their deliveries in this mode."""
     table, m, d = schema.letters, schema.messages, schema.deliveries
     stands = sa.case(
+        (table.c.withheld_at.is_not(None), "withheld"),
         (table.c.pdf.is_not(None), "prepared"),
         (table.c.fault.is_not(None), "fault"),
         else_="unprepared",
@@ -84,7 +87,11 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
         latest = (
             sa.select(sa.func.max(m.c.id))
             .join(table, table.c.id == m.c.letter_id)
-            .where(table.c.run_id == run.id, m.c.mode == mode.value)
+            .where(
+                table.c.run_id == run.id,
+                table.c.withheld_at.is_(None),
+                m.c.mode == mode.value,
+            )
             .group_by(m.c.letter_id)
         )
         pressing = connection.scalar(
@@ -98,7 +105,8 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
     return Summary(
         pressing=pressing or 0,
         deliveries={state.value: 0 for state in State} | {row[0]: row[1] for row in deliveries},
-        letters={"unprepared": 0, "fault": 0, "prepared": 0} | {row[0]: row[1] for row in letters},
+        letters={"unprepared": 0, "fault": 0, "prepared": 0, "withheld": 0}
+        | {row[0]: row[1] for row in letters},
     )
 
 
@@ -110,6 +118,7 @@ def to_send(db: Database, run: Run, mode: Mode) -> int:
         .where(
             table.c.run_id == run.id,
             table.c.pdf.is_not(None),
+            table.c.withheld_at.is_(None),
             ~sa.exists().where(
                 m.c.letter_id == table.c.id, m.c.mode == mode.value, m.c.resend_of.is_(None)
             ),
@@ -132,6 +141,18 @@ def to_send(db: Database, run: Run, mode: Mode) -> int:
     return (planned or 0) + to_plan
 
 
+def deliveries_of(db: Database, messages: Collection[int]) -> int:
+    """How many deliveries these messages have."""
+    d = schema.deliveries
+    with db.read() as connection:
+        return (
+            connection.scalar(
+                sa.select(sa.func.count()).select_from(d).where(d.c.message_id.in_(messages))
+            )
+            or 0
+        )
+
+
 def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
     """How each letter of the run stands in this mode, in the order of the codes; streamed."""
     table, d, a = schema.letters, schema.deliveries, schema.attempts
@@ -148,6 +169,7 @@ def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
                     table.c.pdf_sha256,
                     table.c.pages,
                     table.c.recipients,
+                    table.c.withheld_because,
                 )
                 .where(table.c.run_id == run.id, table.c.authority_code > after)
                 .order_by(table.c.authority_code)
@@ -189,11 +211,14 @@ def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
                     else sent_to[latest]
                 ),
                 reply=messages[latest][state] if latest is not None and state else None,
+                withheld=letter.withheld_because,
             )
         after = letters[-1].authority_code
 
 
 def _stands(letter: Any, state: State | None) -> str:
+    if letter.withheld_because is not None:
+        return "withheld"
     if letter.fault is not None:
         return "fault"
     if letter.pdf is None:

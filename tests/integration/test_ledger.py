@@ -17,7 +17,7 @@ from pipeline.ledger import deliveries, letters, messages, runs, story
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.ledger.messages import Sender
-from pipeline.ledger.runs import Run
+from pipeline.ledger.runs import Opening, Run
 from pipeline.letter import Letter
 
 NOW = datetime(2020, 7, 22, 8, tzinfo=UTC)
@@ -46,17 +46,16 @@ def letter(code: str, fault: str | None = None) -> Letter:
     )
 
 
+OPENING = Opening(
+    year=2020,
+    edition={"year": 2020},
+    template_sha256="0" * 64,
+    wording={"subject": "s", "text": "t", "html": "h"},
+)
+
+
 def opened(db: Database, *composed: Letter) -> Run:
-    runs.open_run(
-        db,
-        year=2020,
-        edition={"year": 2020},
-        letters=composed or [letter("A"), letter("B")],
-        template_sha256="0" * 64,
-        wording={"subject": "s", "text": "t", "html": "h"},
-        person="tester",
-        now=NOW,
-    )
+    runs.open_run(db, OPENING, composed or [letter("A"), letter("B")], person="tester", now=NOW)
     found = runs.find_run(db, 2020)
     assert found is not None
     return found
@@ -121,16 +120,7 @@ def test_a_run_is_opened_whole_or_not_at_all(db: Database) -> None:
         raise RuntimeError("killed")
 
     with pytest.raises(RuntimeError, match="killed"):
-        runs.open_run(
-            db,
-            year=2020,
-            edition={},
-            letters=breaks(),
-            template_sha256="0" * 64,
-            wording={},
-            person="tester",
-            now=NOW,
-        )
+        runs.open_run(db, OPENING, breaks(), person="tester", now=NOW)
     assert runs.find_run(db, 2020) is None
     assert count(db, schema.letters) == 0
 
@@ -154,6 +144,7 @@ def test_only_faults_of_making_are_tried_again(db: Database) -> None:
         "unprepared": 0,
         "fault": 2,
         "prepared": 0,
+        "withheld": 0,
     }
     prepare_all(db, run)
     assert story.summary(db, run, Mode.CAPTURE).letters["prepared"] == 1

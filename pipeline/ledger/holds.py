@@ -1,0 +1,358 @@
+"""Holding back: a run paused and resumed or cancelled, a letter withheld and released.
+
+Holding back never takes back: what has gone has gone, what is being sent at this moment is let
+finish, and what is in doubt stays in doubt.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.delivery import LEASED, Mode, State, may_follow
+from pipeline.errors import Refused
+from pipeline.ledger import events, messages
+from pipeline.ledger.messages import Sender
+from pipeline.ledger.runs import Run
+from pipeline.schema import Event
+
+_CHUNK = 500
+
+# Live deliveries in these states may have reached an authority.
+_MAY_HAVE_GONE = (
+    State.SENDING,
+    State.IN_DOUBT,
+    State.ACCEPTED,
+    State.DELIVERED,
+    State.BOUNCED,
+)
+
+
+def pause(db: Database, run: Run, *, because: str, person: str, now: datetime) -> bool:
+    """From now on nothing more of the run is sent; False if it was paused already.
+
+    What is being sent at this moment is finished; every worker, on every machine, stops before the
+    next delivery.
+    """
+    r = schema.runs
+    with db.write() as connection:
+        done = connection.execute(
+            sa.update(r)
+            .where(r.c.id == run.id, r.c.paused_at.is_(None), r.c.cancelled_at.is_(None))
+            .values(paused_at=now, paused_by=person, paused_because=because)
+        )
+        if done.rowcount != 1:
+            return False
+        events.note(
+            connection,
+            Event.RUN_PAUSED,
+            at=now,
+            run_id=run.id,
+            person=person,
+            data={"reason": because},
+        )
+    return True
+
+
+def resume(db: Database, run: Run, *, person: str, now: datetime) -> bool:
+    """The run may be sent again; False if it was not paused."""
+    r = schema.runs
+    with db.write() as connection:
+        done = connection.execute(
+            sa.update(r)
+            .where(r.c.id == run.id, r.c.paused_at.is_not(None))
+            .values(paused_at=None, paused_by=None, paused_because=None)
+        )
+        if done.rowcount != 1:
+            return False
+        events.note(connection, Event.RUN_RESUMED, at=now, run_id=run.id, person=person)
+    return True
+
+
+def cancel(db: Database, run: Run, *, because: str, person: str, now: datetime) -> int:
+    """Give the run up, with all that it has queued; how many deliveries that concerned.
+
+    The year can then be opened anew. Raises Refused once anything of it may have reached an
+    authority: a new run would send that again.
+    """
+    r = schema.runs
+    with db.write() as connection:
+        lock(connection, run)
+        gone = count_gone(connection, run)
+        if gone:
+            raise Refused(
+                f"{gone:,} {'delivery' if gone == 1 else 'deliveries'} of {run.year} may have "
+                "reached an authority, so the run cannot be cancelled: a new one would send them "
+                "again. To withhold all that has not been sent: "
+                f"letters cancel {run.year} --unsent --reason TEXT"
+            )
+        everything = schema.letters.c.run_id == run.id
+        cancelled = cancel_queued(
+            connection, everything, run, because=because, person=person, now=now
+        )
+        refuse_while_sending(connection, everything, run)
+        connection.execute(sa.update(r).where(r.c.id == run.id).values(cancelled_at=now))
+        events.note(
+            connection,
+            Event.RUN_CANCELLED,
+            at=now,
+            run_id=run.id,
+            person=person,
+            data={"reason": because},
+        )
+    return cancelled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withheld:
+    """What withholding did: letters newly withheld, and deliveries that were queued and are not."""
+
+    letters: int
+    deliveries: int
+
+
+def withhold(
+    db: Database, run: Run, letter_id: int, *, because: str, person: str, now: datetime
+) -> Withheld:
+    """Do not send this letter, or what is left of it.
+
+    Raises Refused while it is being sent, while it is in doubt, and once it has gone to everybody.
+    """
+    table, d = schema.letters, schema.deliveries
+    with db.write() as connection:
+        lock(connection, run)
+        letter = connection.execute(sa.select(table).where(table.c.id == letter_id)).one()
+        live = [
+            State(state)
+            for state in connection.scalars(
+                sa.select(d.c.state).where(d.c.letter_id == letter_id, d.c.mode == Mode.LIVE.value)
+            )
+        ]
+        if State.IN_DOUBT in live:
+            raise Refused(
+                f"It is in doubt whether the letter to {letter.authority_name} has gone, so it "
+                "cannot be withheld before that is settled: "
+                f"letters show {letter.authority_code} --year {run.year}"
+            )
+        if live and all(state in _MAY_HAVE_GONE and state not in LEASED for state in live):
+            raise Refused(
+                f"The letter to {letter.authority_name} has been sent to everybody it was for; "
+                "there is nothing left to withhold."
+            )
+        return _withhold(
+            connection, table.c.id == letter_id, run, because=because, person=person, now=now
+        )
+
+
+def withhold_unsent(
+    db: Database, run: Run, *, because: str, person: str, now: datetime
+) -> Withheld:
+    """Withhold every letter of the run that has not gone to anybody yet, in live mode."""
+    table, d = schema.letters, schema.deliveries
+    gone = sa.exists().where(
+        d.c.letter_id == table.c.id,
+        d.c.mode == Mode.LIVE.value,
+        d.c.state.in_([state.value for state in _MAY_HAVE_GONE]),
+    )
+    with db.write() as connection:
+        lock(connection, run)
+        return _withhold(
+            connection,
+            sa.and_(table.c.run_id == run.id, table.c.withheld_at.is_(None), ~gone),
+            run,
+            because=because,
+            person=person,
+            now=now,
+        )
+
+
+def release(
+    db: Database, run: Run, letter_id: int, sender: Sender, *, person: str, now: datetime
+) -> bool:
+    """Let a withheld letter go again; False if it was not withheld.
+
+    Whom it was withheld from in this mode gets it in a new message, as a cancelled delivery stays
+    cancelled.
+    """
+    table, d, m = schema.letters, schema.deliveries, schema.messages
+    with db.write() as connection:
+        lock(connection, run)
+        done = connection.execute(
+            sa.update(table)
+            .where(table.c.id == letter_id, table.c.withheld_at.is_not(None))
+            .values(withheld_at=None, withheld_because=None)
+        )
+        if done.rowcount != 1:
+            return False
+        events.note(
+            connection,
+            Event.LETTER_RELEASED,
+            at=now,
+            run_id=run.id,
+            letter_id=letter_id,
+            person=person,
+        )
+        latest = connection.execute(
+            sa.select(m.c.id, m.c.recipients)
+            .where(m.c.letter_id == letter_id, m.c.mode == sender.mode.value)
+            .order_by(m.c.id.desc())
+            .limit(1)
+        ).one_or_none()
+        if latest is None:
+            return True
+        taken = set(
+            connection.scalars(
+                sa.select(d.c.recipient).where(
+                    d.c.message_id == latest.id, d.c.state == State.CANCELLED.value
+                )
+            )
+        )
+        again = [
+            one
+            for one in latest.recipients
+            if one["address"] in taken or (taken and sender.mode is Mode.REDIRECT)
+        ]
+        if again:
+            messages.create(
+                connection,
+                run.id,
+                letter_id,
+                again,
+                sender,
+                now=now,
+                resend={
+                    "resend_of": latest.id,
+                    "reason": "withheld before, and released",
+                    "requested_by": person,
+                },
+            )
+    return True
+
+
+def count_gone(connection: sa.Connection, run: Run) -> int:
+    """How many deliveries of the run may have reached an authority."""
+    table, d = schema.letters, schema.deliveries
+    return (
+        connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(d)
+            .join(table, table.c.id == d.c.letter_id)
+            .where(
+                table.c.run_id == run.id,
+                d.c.mode == Mode.LIVE.value,
+                d.c.state.in_([state.value for state in _MAY_HAVE_GONE]),
+            )
+        )
+        or 0
+    )
+
+
+def lock(connection: sa.Connection, run: Run) -> None:
+    """Nobody plans, approves or cancels the run meanwhile; raises Refused if it is gone."""
+    r = schema.runs
+    live = connection.scalar(
+        sa.select(r.c.id).where(r.c.id == run.id, r.c.cancelled_at.is_(None)).with_for_update()
+    )
+    if live is None:
+        raise Refused(
+            f"The run of {run.year} has just been refreshed or cancelled by somebody else; "
+            f"look at it as it is now: letters status {run.year}"
+        )
+
+
+def _withhold(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    run: Run,
+    *,
+    because: str,
+    person: str,
+    now: datetime,
+) -> Withheld:
+    table = schema.letters
+    cancelled = cancel_queued(connection, which, run, because=because, person=person, now=now)
+    refuse_while_sending(connection, which, run)
+    held = connection.scalars(
+        sa.update(table)
+        .where(which, table.c.withheld_at.is_(None))
+        .values(withheld_at=now, withheld_because=because)
+        .returning(table.c.id)
+    ).all()
+    for letter_id in held:
+        events.note(
+            connection,
+            Event.LETTER_WITHHELD,
+            at=now,
+            run_id=run.id,
+            letter_id=letter_id,
+            person=person,
+            data={"reason": because},
+        )
+    return Withheld(letters=len(held), deliveries=cancelled)
+
+
+def refuse_while_sending(
+    connection: sa.Connection, which: sa.ColumnElement[bool], run: Run
+) -> None:
+    """Asked after what is queued was cancelled: a claim that came first shows by then."""
+    table, d = schema.letters, schema.deliveries
+    sending = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(d)
+        .join(table, table.c.id == d.c.letter_id)
+        .where(which, d.c.state.in_([state.value for state in LEASED]))
+    )
+    if sending:
+        one = sending == 1
+        raise Refused(
+            f"{sending:,} {'delivery is' if one else 'deliveries are'} being made at this moment. "
+            f"Pause the run first (letters pause {run.year}) and do this when it has stopped. "
+            f"If it was a crash that left them so, letters send {run.year} settles them first."
+        )
+
+
+def cancel_queued(
+    connection: sa.Connection,
+    which: sa.ColumnElement[bool],
+    run: Run,
+    *,
+    because: str,
+    person: str,
+    now: datetime,
+) -> int:
+    """Cancel what is queued of the letters, in every mode; how many deliveries that were."""
+    table, d = schema.letters, schema.deliveries
+    assert may_follow(State.QUEUED, State.CANCELLED)  # noqa: S101 - the table is the authority
+    rows = connection.execute(
+        sa.update(d)
+        .where(
+            d.c.letter_id.in_(sa.select(table.c.id).where(which)),
+            d.c.state == State.QUEUED.value,
+        )
+        .values(state=State.CANCELLED.value, settled_at=now)
+        .returning(d.c.id, d.c.letter_id, d.c.message_id, d.c.attempt)
+    ).all()
+    noted: list[dict[str, Any]] = [
+        {
+            "kind": Event.DELIVERY_MOVED.value,
+            "at": now,
+            "run_id": run.id,
+            "letter_id": row.letter_id,
+            "message_id": row.message_id,
+            "delivery_id": row.id,
+            "person": person,
+            "data": {
+                "from": State.QUEUED.value,
+                "to": State.CANCELLED.value,
+                "attempt": row.attempt,
+                "said": because,
+            },
+        }
+        for row in rows
+    ]
+    for start in range(0, len(noted), _CHUNK):
+        connection.execute(sa.insert(schema.events), noted[start : start + _CHUNK])
+    return len(rows)

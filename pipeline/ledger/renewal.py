@@ -1,0 +1,283 @@
+"""Corrections taken into a run that nobody has approved and of which nothing has been sent.
+
+The run is cancelled and opened anew in one transaction, from a new pull. What did not change is not
+made again, and what a person had withheld stays withheld.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.errors import Refused
+from pipeline.ledger import events, holds, runs
+from pipeline.ledger.runs import Opening, Run
+from pipeline.letter import MEASURES, Letter
+from pipeline.schema import Event, Stage
+
+_CHUNK = 500
+_MADE = ("pdf", "pdf_sha256", "docx_sha256", "pages", "prepared_at")
+
+# Merge fields that say the same in every letter: what changes in them is told once.
+_OF_THE_EDITION = frozenset(
+    {
+        "letter_date",
+        "letter_year",
+        "period_start",
+        "period_end",
+        "period_end_short",
+        "published_on",
+        "facts",
+        "signatory",
+        "signatory_posts",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One value that differs: its dotted name, and what it was and is (None: not there)."""
+
+    what: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a refresh changes for one authority: `change` is `new`, `gone` or `changed`."""
+
+    authority: str
+    name: str
+    change: str
+    differences: Sequence[Difference]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What a refresh changes: for all letters alike, and for each that changes.
+
+    `kept` are the letters whose files need not be made again.
+    """
+
+    shared: Sequence[Difference]
+    changes: Sequence[Change]
+    kept: int
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing differs at all."""
+        return not self.shared and not self.changes
+
+
+class _Unwanted(Exception):
+    pass
+
+
+def renew(
+    db: Database,
+    run: Run,
+    opening: Opening,
+    letters: Iterable[Letter],
+    *,
+    person: str,
+    now: datetime,
+    keep: bool,
+) -> Renewal:
+    """Open the run anew, if anything has changed; without `keep`, only look what would change.
+
+    Raises Refused where somebody has approved the run as it stands, or something of it may have
+    reached an authority, or is being sent at this moment.
+    """
+    made: Renewal | None = None
+    r, everything = schema.runs, schema.letters.c.run_id == run.id
+    try:
+        with db.write() as connection:
+            holds.lock(connection, run)
+            _refuse_if_settled(connection, run)
+            holds.cancel_queued(
+                connection, everything, run, because="the run was refreshed", person=person, now=now
+            )
+            holds.refuse_while_sending(connection, everything, run)
+            connection.execute(sa.update(r).where(r.c.id == run.id).values(cancelled_at=now))
+            new_id = runs.insert(connection, opening, letters, person=person, now=now)
+            made = _take_over(connection, run, new_id, opening)
+            if made.is_empty or not keep:
+                raise _Unwanted
+            connection.execute(
+                sa.update(r)
+                .where(r.c.id == new_id)
+                .values(
+                    paused_at=run.paused_at,
+                    paused_by=run.paused_by,
+                    paused_because=run.paused_because,
+                )
+            )
+            events.note(
+                connection,
+                Event.RUN_REFRESHED,
+                at=now,
+                run_id=run.id,
+                person=person,
+                data={
+                    "by_run": new_id,
+                    "shared": [one.what for one in made.shared],
+                    "changed": [one.authority for one in made.changes],
+                    "kept": made.kept,
+                },
+            )
+    except _Unwanted:
+        pass
+    assert made is not None  # noqa: S101 - set before anything could take it back
+    return made
+
+
+def _refuse_if_settled(connection: sa.Connection, run: Run) -> None:
+    a = schema.approvals
+    approved_by = connection.scalars(
+        sa.select(a.c.person).where(
+            a.c.run_id == run.id, a.c.digest == runs.digest_within(connection, run)
+        )
+    ).all()
+    if approved_by:
+        raise Refused(
+            f"The letters of {run.year} have been approved as they stand by "
+            f"{' and '.join(approved_by)}, so they are not refreshed. To begin anew, cancel the "
+            f"run and prepare it again: letters cancel {run.year} --reason TEXT, then "
+            f"letters prepare {run.year}"
+        )
+    gone = holds.count_gone(connection, run)
+    if gone:
+        raise Refused(
+            f"{gone:,} {'delivery' if gone == 1 else 'deliveries'} of {run.year} may have reached "
+            "an authority, so the run is not refreshed: its letters stay as they were sent."
+        )
+
+
+def _take_over(connection: sa.Connection, run: Run, new_id: int, opening: Opening) -> Renewal:
+    """Compare the two runs letter by letter, and give the new one what it may keep."""
+    remade = run.template_sha256 != opening.template_sha256 or _names(connection, run.id) != _names(
+        connection, new_id
+    )
+    changes: list[Change] = []
+    kept = 0
+    for old, new in _pairs(connection, run.id, new_id):
+        if (change := _compared(old, new)) is not None:
+            changes.append(change)
+        if old is not None and new is not None:
+            kept += _carry(connection, old, new, remade=remade)
+    before = {**run.edition, "template": run.template_sha256, "message": dict(run.wording)}
+    after = {
+        **opening.edition,
+        "template": opening.template_sha256,
+        "message": dict(opening.wording),
+    }
+    return Renewal(shared=tuple(_differences("", before, after)), changes=changes, kept=kept)
+
+
+def _names(connection: sa.Connection, run_id: int) -> set[str]:
+    """A file was proved against all names of its run: with others it has to be proved again."""
+    table = schema.letters
+    return set(
+        connection.scalars(sa.select(table.c.authority_name).where(table.c.run_id == run_id))
+    )
+
+
+def _pairs(
+    connection: sa.Connection, old_id: int, new_id: int
+) -> Iterator[tuple[Any | None, Any | None]]:
+    """The rows of both runs, authority by authority, in the order of the codes."""
+    table = schema.letters
+    after = ""
+    while True:
+        codes = connection.scalars(
+            sa.select(table.c.authority_code)
+            .where(table.c.run_id.in_((old_id, new_id)), table.c.authority_code > after)
+            .distinct()
+            .order_by(table.c.authority_code)
+            .limit(_CHUNK)
+        ).all()
+        if not codes:
+            return
+        found: dict[tuple[int, str], Any] = {
+            (row.run_id, row.authority_code): row  # the newest revision comes last
+            for row in connection.execute(
+                sa.select(table)
+                .where(table.c.run_id.in_((old_id, new_id)), table.c.authority_code.in_(codes))
+                .order_by(table.c.revision)
+            )
+        }
+        for code in codes:
+            yield found.get((old_id, code)), found.get((new_id, code))
+        after = codes[-1]
+
+
+def _carry(connection: sa.Connection, old: Any, new: Any, *, remade: bool) -> int:
+    """Give the new letter what may be kept of the old one; 1 if that is its file, else 0."""
+    table = schema.letters
+    values: dict[str, Any] = {}
+    if old.withheld_at is not None:
+        values |= {"withheld_at": old.withheld_at, "withheld_because": old.withheld_because}
+    same = (old.fields, old.authority_name, new.fault) == (new.fields, new.authority_name, None)
+    keeps = old.pdf is not None and same and not remade
+    if keeps:
+        values |= {name: getattr(old, name) for name in _MADE}
+    if values:
+        connection.execute(sa.update(table).where(table.c.id == new.id).values(**values))
+    return int(keeps)
+
+
+def _compared(old: Any | None, new: Any | None) -> Change | None:
+    if old is None or new is None:
+        there = new if old is None else old
+        assert there is not None  # noqa: S101 - the code came from one of the two
+        return Change(
+            authority=there.authority_code,
+            name=there.authority_name,
+            change="new" if old is None else "gone",
+            differences=(),
+        )
+    differences = [
+        *_differences("name", old.authority_name, new.authority_name),
+        *_differences("kind", old.kind, new.kind),
+        *_differences("", old.figures, new.figures),
+        *_differences("recipients", _addresses(old), _addresses(new)),
+        *_differences("", _own(old.fields), _own(new.fields)),
+    ]
+    # A fault in making the file is not part of what was pulled.
+    composed = old.fault if old.faulted_in == Stage.COMPOSE.value else None
+    differences += _differences("fault", composed, new.fault)
+    if not differences:
+        return None
+    return Change(
+        authority=new.authority_code,
+        name=new.authority_name,
+        change="changed",
+        differences=tuple(differences),
+    )
+
+
+def _addresses(letter: Any) -> list[str]:
+    return [one["address"] for one in letter.recipients]
+
+
+def _own(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that are one letter's own: neither the edition's, nor figures made into words."""
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in _OF_THE_EDITION and name not in MEASURES
+    }
+
+
+def _differences(what: str, before: Any, after: Any) -> Iterator[Difference]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in dict.fromkeys((*before, *after)):
+            inner = f"{what}.{name}" if what else str(name)
+            yield from _differences(inner, before.get(name), after.get(name))
+    elif before != after:
+        yield Difference(what=what, before=before, after=after)
