@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Final
 
 from jinja2 import Template
 
@@ -14,10 +15,14 @@ from pipeline.template.parts import (
     read_part,
     refuse_tag_named_styles,
     refuse_tags_elsewhere,
+    refuse_what_acts,
     rendered_parts,
 )
 from pipeline.template.stamping import Raw, Stamped, environment, packed, rendered
-from pipeline.template.tags import checked
+from pipeline.template.tags import checked, refuse_incomplete
+from pipeline.template.vocabulary import PERCENT
+
+_PANEL: Final = (PERCENT, "percent", "average", "whole", "whole_label")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,7 @@ class CompiledTemplate:
     fixed_texts: tuple[str, ...]
     _data: bytes = field(repr=False)
     _fields: frozenset[str] = field(repr=False)
+    _needed: frozenset[str] = field(repr=False)
     _members: tuple[Raw | Stamped, ...] = field(repr=False)
     _title: Template = field(repr=False)
     _needs: Needs = field(repr=False)
@@ -53,18 +59,26 @@ class CompiledTemplate:
         """Return the title in one letter's document properties; raises like `stamp`."""
         return rendered(self._title, self._needs.context(fields))
 
-    def __reduce__(self) -> tuple[Callable[..., "CompiledTemplate"], tuple[bytes, frozenset[str]]]:
-        return _recompiled, (self._data, self._fields)
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., "CompiledTemplate"], tuple[bytes, frozenset[str], frozenset[str]]]:
+        return _recompiled, (self._data, self._fields, self._needed)
 
 
-def compile_template(data: bytes, *, fields: Collection[str]) -> CompiledTemplate:
+def compile_template(
+    data: bytes, *, fields: Collection[str], needed: Collection[str] | None = None
+) -> CompiledTemplate:
     """Check a docx file and make it ready for stamping.
 
     `fields` are the names that tags may use, dotted ("upheld.percent"); "facts.*" permits any fact.
+    `needed` are those that its pages must show (a figure's "percent_number" is shown by its ring);
+    by default what every PDF is proved by: the authority, the period, and each figure.
     Raises `Misconfigured` saying what is wrong, where in the document, and how to mend it.
     """
     names = frozenset(fields)
+    must = frozenset(_proved_by(names) if needed is None else needed)
     package = Package.read(data)
+    refuse_what_acts(package)
     parts = [read_part(package, place, name, names) for name, place in rendered_parts(package)]
     rendered_names = {part.name for part in parts}
     refuse_tags_elsewhere(package, rendered_names)
@@ -73,8 +87,11 @@ def compile_template(data: bytes, *, fields: Collection[str]) -> CompiledTemplat
     body, *_ = parts
     needs = Needs(printed={}, repeated={}, tested={}, rings=frozenset())
     stamped = {}
-    for part in (*parts, core):
+    for part in parts:
         needs |= checked(part, names)
+    refuse_incomplete(needs, must)
+    needs |= checked(core, names)
+    for part in (*parts, core):
         stamped[part.name] = part.compiled()
     title = environment(escape=False).from_string(core.title)
     return CompiledTemplate(
@@ -84,6 +101,7 @@ def compile_template(data: bytes, *, fields: Collection[str]) -> CompiledTemplat
         fixed_texts=tuple(text for part in parts for text in part.fixed_texts),
         _data=data,
         _fields=names,
+        _needed=must,
         _members=tuple(
             stamped[member.name] if member.name in stamped else member.raw()
             for member in package.members
@@ -93,6 +111,13 @@ def compile_template(data: bytes, *, fields: Collection[str]) -> CompiledTemplat
     )
 
 
+def _proved_by(names: frozenset[str]) -> frozenset[str]:
+    """What is looked for in every PDF, as far as there are such fields."""
+    figures = {each.removesuffix(f".{PERCENT}") for each in names if each.endswith(f".{PERCENT}")}
+    shown = {f"{figure}.{part}" for figure in figures for part in _PANEL}
+    return names & {"authority", "period_end_short", *shown}
+
+
 @lru_cache(maxsize=4)
-def _recompiled(data: bytes, fields: frozenset[str]) -> CompiledTemplate:
-    return compile_template(data, fields=fields)
+def _recompiled(data: bytes, fields: frozenset[str], needed: frozenset[str]) -> CompiledTemplate:
+    return compile_template(data, fields=fields, needed=needed)

@@ -10,7 +10,7 @@ from pipeline.template.vocabulary import PERCENT, TWELVE_O_CLOCK, short
 
 # Control characters (of which only tab and line break can be printed), those that turn the reading
 # direction, half surrogates and non-characters: XML cannot hold most of them.
-_UNPRINTABLE: Final = re.compile(
+UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
 )
 
@@ -99,7 +99,7 @@ def _kind(value: object) -> str:
 
 
 def _refuse_unprintable(name: str, value: str) -> None:
-    if found := _UNPRINTABLE.search(value):
+    if found := UNPRINTABLE.search(value):
         raise LetterFault(
             f"The field {name} holds the character U+{ord(found[0]):04X} (after"
             f" “{short(value[: found.start()])}”), which cannot be printed; take it out of the"

@@ -5,6 +5,7 @@ import io
 import posixpath
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,18 +14,43 @@ from jinja2 import Template, nodes
 from lxml import etree
 
 from pipeline.errors import Misconfigured
-from pipeline.template.package import Package, heading_styles, refuse_link, relationships
+from pipeline.template.package import (
+    Package,
+    heading_styles,
+    refuse_link,
+    relationships,
+    source_of,
+    words_around,
+)
 from pipeline.template.rings import bind_ring, with_rings
 from pipeline.template.stamping import Stamped, environment
-from pipeline.template.vocabulary import BRACES, MEBIBYTE, RING, TAG, WORD_TYPE, W, short
+from pipeline.template.vocabulary import (
+    BRACES,
+    MEBIBYTE,
+    RING,
+    TAG,
+    WORD_TYPE,
+    W,
+    named,
+    short,
+    spot,
+)
 
-_MAX_TEMPLATED: Final = 4 * MEBIBYTE  # a letter is about 50 KB; docxtpl's patterns are slow on more
+_MAX_TEMPLATED: Final = MEBIBYTE  # a letter is about 50 KB; docxtpl's patterns are slow on more
+_MAX_DRAWINGS: Final = 200
 _WP: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _DC: Final = "{http://purl.org/dc/elements/1.1/}"
 # What docxtpl renders; a tag anywhere else would be printed as it stands.
 _RENDERED: Final = {"header": "header", "footer": "footer", "footnotes": "footnotes"}
 _PROPERTIES: Final = ("title", "subject", "creator", "description", "identifier", "language")
-_TRACKED: Final = ("ins", "del", "moveFrom", "moveTo", "pPrChange", "rPrChange", "sectPrChange")
+_TRACKED: Final = (
+    "ins", "del", "moveFrom", "moveTo", "cellIns", "cellDel", "cellMerge", "pPrChange",
+    "rPrChange", "sectPrChange", "tblPrChange", "tblGridChange", "trPrChange", "tcPrChange",
+    "numberingChange",
+)  # fmt: skip
+_OBJECTS: Final = ("object", "control", "altChunk", "subDoc", "movie")
+_DRAWN: Final = ("urn:schemas-microsoft-com:vml", "urn:schemas-microsoft-com:office:office")
+_FETCHING: Final = ("src", "althref")
 _FIELD_CODES: Final = (
     "PAGE", "NUMPAGES", "SECTION", "SECTIONPAGES", "PAGEREF", "REF", "STYLEREF", "HYPERLINK",
     "SEQ", "TITLE",
@@ -36,6 +62,8 @@ _TAG_NAME: Final = re.compile(
     "|Annot|Ruby|RB|RT|RP|Warichu|WT|WP|Figure|Formula|Form"
 )
 _CLOSER: Final = {"{{": "}}", "{%": "%}", "{#": "#}"}
+_OPENER: Final = {closer: opener for opener, closer in _CLOSER.items()}
+_ATTRIBUTES: Final = {"descr": "the alternative text", "tooltip": "the ScreenTip"}
 _WHOLE: Final = {"p": "paragraph", "tr": "table row", "tc": "table cell"}
 
 
@@ -54,16 +82,25 @@ class Part:
     panel_headings: tuple[str, ...] = ()
     fixed_texts: tuple[str, ...] = ()
     title: str = ""
+    outlined: frozenset[str] = frozenset()
     listings: DocxTemplate | None = None
 
     def at(self, lineno: int | None) -> str:
-        """The place in Word's terms: the part and the words around it."""
+        """The place in Word's terms: the part, the heading above and the words around it."""
         lines = self.source.split("\n")
-        line = lines[min(max((lineno or 1) - 1, 0), len(lines) - 1)]
-        words = html.unescape(re.sub(r"<[^>]*>", " ", line)).strip()
+        number = min(max((lineno or 1) - 1, 0), len(lines) - 1)
+        line = lines[number]
+        words = _shown(line)
         if not TAG.search(words) and (described := re.search(r'descr="([^"]*\{[^"]*)"', line)):
             words = html.unescape(described[1])
-        return f"{self.place}, at “{short(words)}”" if words else self.place
+        return spot(self.place, heading=self._under(lines[:number]), words=words)
+
+    def _under(self, lines: list[str]) -> str:
+        for line in reversed(lines):
+            style = re.search(r'<w:pStyle w:val="([^"]*)"', line)
+            if style is not None and style[1] in self.outlined and (words := _shown(line)):
+                return words
+        return ""
 
     def compiled(self) -> Stamped:
         """Return the part ready for stamping, its rings' tags put in."""
@@ -96,14 +133,23 @@ def rendered_parts(package: Package) -> Iterator[tuple[str, str]]:
             yield target, f"the {_RENDERED[kind]} ({posixpath.basename(target)})"
 
 
+def _shown(line: str) -> str:
+    return html.unescape(re.sub(r"<[^>]*>", " ", line)).strip()
+
+
 def read_part(package: Package, place: str, name: str, names: frozenset[str]) -> Part:
     """Check one part as Word wrote it and turn it into a Jinja template, by docxtpl's own code."""
     tree = package.trees[name]
-    _refuse_edits_and_objects(tree, place)
-    for code in _field_codes(tree):
-        _refuse_field_code(code, place)
+    written = etree.tostring(tree, encoding="unicode")
+    if len(written) > _MAX_TEMPLATED:
+        raise Misconfigured(
+            f"The text of the template's {place.removeprefix('the ')} is larger than"
+            f" {_MAX_TEMPLATED // MEBIBYTE} MB; copy its words into a new document in Word."
+        )
+    outlined = heading_styles(package)
     for paragraph in tree.iter(f"{W}p"):
-        _check_tags(paragraph, place)
+        _check_tags(paragraph, place, outlined)
+    _check_other_tags(tree, place, outlined)
     fixed = tuple(
         words
         for paragraph in tree.iter(f"{W}p")
@@ -112,10 +158,17 @@ def read_part(package: Package, place: str, name: str, names: frozenset[str]) ->
     )
     headings: list[str] = []
     rings: list[str] = []
-    for drawing in tree.iter(f"{_WP}docPr"):
-        if drawing.get("name", "").startswith(RING):
-            headings += _heading_above(drawing, package)
-            rings.append(bind_ring(drawing, len(rings), place, names))
+    drawings = [each for each in tree.iter(f"{_WP}docPr") if each.get("name", "").startswith(RING)]
+    if len(drawings) > _MAX_DRAWINGS:
+        raise Misconfigured(
+            f"The template has more than {_MAX_DRAWINGS} rings in {place}; copy its words into a"
+            " new document in Word."
+        )
+    for drawing in drawings:
+        above = _heading_above(drawing, outlined)
+        headings += [above] if above and not TAG.search(above) else []
+        where = spot(place, heading=above)
+        rings.append(bind_ring(drawing, len(rings), where, names))
     if name == package.main:
         for drawing in tree.iter(f"{_WP}docPr"):
             rest = [(key, value) for key, value in drawing.attrib.items() if key != "id"]
@@ -125,11 +178,6 @@ def read_part(package: Package, place: str, name: str, names: frozenset[str]) ->
                 drawing.set(key, value)
     document = DocxTemplate(io.BytesIO())
     written = etree.tostring(tree, encoding="unicode")
-    if len(written) > _MAX_TEMPLATED:
-        raise Misconfigured(
-            f"The text of the template's {place.removeprefix('the ')} is larger than"
-            f" {_MAX_TEMPLATED // MEBIBYTE} MB; make it anew in Word."
-        )
     source = re.sub(r"<w:p([ >])", r"\n<w:p\1", document.patch_xml(written).replace("\n", " "))
     return Part(
         name=name,
@@ -138,6 +186,7 @@ def read_part(package: Package, place: str, name: str, names: frozenset[str]) ->
         rings=tuple(rings),
         panel_headings=tuple(dict.fromkeys(headings)),
         fixed_texts=fixed,
+        outlined=frozenset(outlined),
         listings=document,
     )
 
@@ -162,7 +211,8 @@ def core_part(package: Package) -> Part:
                     f"The template's document property “{what}” holds a tag, which would be printed"
                     " as it stands; take it out under File > Info."
                 )
-            _refuse_unpaired(words, "the document's properties")
+            what = etree.QName(each).localname
+            _refuse_unpaired(words, f"the document's property “{what}” (File > Info)")
     source = DocxTemplate(io.BytesIO()).patch_xml(etree.tostring(tree, encoding="unicode"))
     return Part(
         name=package.core,
@@ -172,45 +222,71 @@ def core_part(package: Package) -> Part:
     )
 
 
-def _refuse_edits_and_objects(tree: etree._Element, place: str) -> None:
+def refuse_what_acts(package: Package) -> None:
+    """Raise `Misconfigured` for edits, objects and Word fields that act, in whatever part."""
+    outlined = heading_styles(package)
+    for name, tree in package.trees.items():
+        if name.endswith(".rels") or "glossary/" in name:
+            continue
+        place = "the body" if name == package.main else named(name)
+        _refuse_edits_and_objects(tree, place, outlined)
+        for code, element in _field_codes(tree):
+            _refuse_field_code(code, _where(element, place, outlined))
+
+
+def _refuse_edits_and_objects(tree: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
     for each in tree.iter(*(f"{W}{name}" for name in _TRACKED)):
         raise Misconfigured(
-            f"The template has tracked changes in {place} (near"
-            f" “{short(around(each))}”), which would be printed as such; accept or reject them"
-            " all in Word (Review > Accept) and turn tracking off."
+            f"The template has tracked changes in {_where(each, place, outlined)} (near"
+            f" “{short(words_around(each))}”), which would be printed as such; accept or reject"
+            " them all in Word (Review > Accept) and turn tracking off."
         )
-    for each in tree.iter(*(f"{W}{name}" for name in ("object", "control", "altChunk", "subDoc"))):
+    for each in tree.iter(*(f"{W}{name}" for name in _OBJECTS)):
         raise Misconfigured(
-            f"The template has an embedded object in {place} (near “{short(around(each))}”);"
-            " delete it in Word."
+            f"The template has an embedded object in {_where(each, place, outlined)} (near"
+            f" “{short(words_around(each))}”); delete it in Word."
         )
+    if next(tree.iter(f"{W}mailMerge"), None) is not None:
+        raise Misconfigured(
+            f"The template is a mail-merge document (in {place}), which fetches its data from"
+            " elsewhere; choose Mailings > Start Mail Merge > Normal Word Document."
+        )
+    for each in tree.iter(*(f"{{{space}}}*" for space in _DRAWN)):
+        for key in _FETCHING:
+            if each.get(key):
+                raise Misconfigured(
+                    f"The template fetches a linked picture from elsewhere"
+                    f" ({short(str(each.get(key)))}, in {_where(each, place, outlined)}); put the"
+                    " picture into the document."
+                )
 
 
-def _field_codes(tree: etree._Element) -> Iterator[str]:
-    """Yield the code of each Word field, put together from its runs."""
+def _field_codes(tree: etree._Element) -> Iterator[tuple[str, etree._Element]]:
+    """Yield the code of each Word field, put together from its runs, and where it ends."""
     open_codes: list[list[str]] = []
+    each = tree
     for each in tree.iter(f"{W}fldSimple", f"{W}fldChar", f"{W}instrText"):
         if each.tag == f"{W}fldSimple":
-            yield str(each.get(f"{W}instr", ""))
+            yield str(each.get(f"{W}instr", "")), each
         elif each.tag == f"{W}instrText":
             if not open_codes:
-                yield each.text or ""
+                yield each.text or "", each
             else:
                 open_codes[-1].append(each.text or "")
         elif each.get(f"{W}fldCharType") == "begin":
             open_codes.append([])
         elif each.get(f"{W}fldCharType") == "end" and open_codes:
-            yield "".join(open_codes.pop())
+            yield "".join(open_codes.pop()), each
     for code in open_codes:
-        yield "".join(code)
+        yield "".join(code), each
 
 
-def _refuse_field_code(code: str, place: str) -> None:
+def _refuse_field_code(code: str, where: str) -> None:
     words = code.split()
     kind = words[0].upper() if words else ""
     if kind not in _FIELD_CODES or "{{" in code or "{%" in code:
         raise Misconfigured(
-            f"The template has the Word field “{short(code)}” in {place}; only"
+            f"The template has the Word field “{short(code)}” in {where}; only"
             f" {', '.join(_FIELD_CODES)} are permitted, without tags in them. Click on it"
             " and press Ctrl+Shift+F9 to make it plain text, or delete it."
         )
@@ -218,7 +294,7 @@ def _refuse_field_code(code: str, place: str) -> None:
         quoted = re.findall(r'(\\\w)?\s*"([^"]*)"', code)
         bare = [word for word in words[1:2] if not word.startswith(("\\", '"'))]
         for target in [*(text for switch, text in quoted if not switch), *bare]:
-            refuse_link(target)
+            refuse_link(target, where)
 
 
 def _words(paragraph: etree._Element) -> str:
@@ -234,20 +310,35 @@ def _texts(paragraph: etree._Element) -> list[etree._Element]:
     ]
 
 
-def around(element: etree._Element) -> str:
-    """The words of the paragraph that an element is in."""
-    for each in (element, *element.iterancestors()):
-        if each.tag == f"{W}p":
-            return "".join(text.text or "" for text in each.iter(f"{W}t", f"{W}delText"))
-    return ""
+def _where(element: etree._Element, place: str, outlined: AbstractSet[str]) -> str:
+    """The place of an element in Word's terms: part, heading above, words around."""
+    paragraph = next(element.iterancestors(f"{W}p"), element)
+    heading = _heading_above(element, outlined)
+    return spot(place, heading=heading, words=_words(paragraph))
 
 
-def _check_tags(paragraph: etree._Element, place: str) -> None:
+def _check_other_tags(tree: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
+    """See to the tags that are not in a paragraph's words: descriptions, equations."""
+    for each in tree.iter(etree.Element):
+        for key, value in each.attrib.items():
+            if BRACES.search(str(value)):
+                what = _ATTRIBUTES.get(etree.QName(str(key)).localname, "the property")
+                _refuse_unpaired(
+                    str(value), f"{_where(each, place, outlined)}, in {what} “{short(str(value))}”"
+                )
+        if each.tag not in (f"{W}t", f"{W}instrText") and BRACES.search(each.text or ""):
+            raise Misconfigured(
+                f"In {_where(each, place, outlined)}: the tag “{short(each.text or '')}” is in an"
+                " equation or another place where no field can be printed; write it as plain text."
+            )
+
+
+def _check_tags(paragraph: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
     """See that each tag is closed in its own paragraph, and that none swallows words."""
     words = _words(paragraph)
     if not BRACES.search(words):
         return
-    where = f"{place}, at “{short(words)}”"
+    where = _where(paragraph, place, outlined)
     _refuse_unpaired(words, where)
     for tag in TAG.findall(words):
         marked = re.match(r"\{([{%#])(p|tr|tc|r)\s", tag)
@@ -293,16 +384,16 @@ def _refuse_unpaired(words: str, where: str) -> None:
         elif opened and brace == _CLOSER[opened]:
             opened = ""
         elif opened:
-            raise Misconfigured(
-                f"In {where}: the tag opened with {opened} is not closed with {_CLOSER[opened]} in"
-                " the same paragraph."
-            )
+            break
         else:
-            raise Misconfigured(f"In {where}: {brace} closes a tag that was not opened.")
+            raise Misconfigured(
+                f"In {where}: {brace} closes a tag that was not opened; write"
+                f" {_OPENER[brace]} before it, or take it out."
+            )
     if opened:
         raise Misconfigured(
             f"In {where}: the tag opened with {opened} is not closed with {_CLOSER[opened]} in the"
-            " same paragraph."
+            f" same paragraph; write {_CLOSER[opened]} where the tag ends."
         )
 
 
@@ -322,19 +413,18 @@ def _plain_run_tag(paragraph: etree._Element) -> None:
         start += len(own)
 
 
-def _heading_above(drawing: etree._Element, package: Package) -> list[str]:
-    """The words of the nearest heading above a drawing, unless a tag is among them."""
-    outlined = heading_styles(package)
-    paragraph = next(drawing.iterancestors(f"{W}p"), None)
-    while paragraph is not None:
-        paragraph = next(paragraph.itersiblings(f"{W}p", preceding=True), None)
-        if paragraph is None:
+def _heading_above(element: etree._Element, outlined: AbstractSet[str]) -> str:
+    """The words of the nearest heading above an element."""
+    outermost = element
+    for each in element.iterancestors():
+        if each.tag in (f"{W}body", f"{W}hdr", f"{W}ftr", f"{W}footnote", f"{W}endnote"):
             break
+        outermost = each
+    for paragraph in outermost.itersiblings(f"{W}p", preceding=True):
         style = paragraph.find(f"{W}pPr/{W}pStyle")
         if style is not None and style.get(f"{W}val") in outlined:
-            words = _words(paragraph).strip()
-            return [words] if words and not TAG.search(words) else []
-    return []
+            return _words(paragraph).strip()
+    return ""
 
 
 def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
@@ -342,12 +432,22 @@ def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
     for name, tree in package.trees.items():
         if name in rendered or name == package.core:
             continue
+        values = " ".join(
+            str(value)
+            for each in tree.iter(etree.Element)
+            for value in each.attrib.values()
+            if TAG.search(str(value))
+        )
         words = "".join(str(text) for text in tree.itertext())
-        if found := BRACES.search(words):
+        if found := BRACES.search(words) or BRACES.search(words := values):
+            place = named(name)
+            if name.endswith(".rels"):
+                place = f"the address of a link in {named(source_of(name))}"
             raise Misconfigured(
-                f"The template has a tag in {name} (near"
+                f"The template has a tag in {place} (near"
                 f" “{short(words[max(found.start() - 20, 0) :])}”), where it would be printed as"
-                " it stands; tags work in the body, headers, footers and footnotes."
+                " it stands; take it out there. Tags work in the body, headers, footers and"
+                " footnotes."
             )
 
 
@@ -367,7 +467,8 @@ def refuse_tag_named_styles(package: Package, rendered: set[str]) -> None:
             if style.get(f"{W}styleId") in used and _TAG_NAME.fullmatch(words):
                 raise Misconfigured(
                     f"The template's style “{words}” has the name of a PDF tag, which it would"
-                    " redefine for screen readers; give the style another name."
+                    " redefine for screen readers; give the style another name (Home > Styles >"
+                    " Modify)."
                 )
 
 

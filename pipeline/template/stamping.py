@@ -14,9 +14,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from lxml import etree
 
 from pipeline.errors import LetterFault
+from pipeline.template.vocabulary import MEBIBYTE
 
 _FIRST_DRAWING: Final = 1001  # the numbers that docxtpl gives to drawings
 _DRAWING: Final = ':docPr id="0"'
+_MAX_PRINTED: Final = 4 * MEBIBYTE
+_DO_NOT_FIT: Final = (
+    TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
+    RecursionError, etree.LxmlError,
+)  # fmt: skip
 _DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n'
 
 
@@ -29,11 +35,26 @@ def environment(*, escape: bool) -> ImmutableSandboxedEnvironment:
 
 
 def rendered(template: Template, context: Mapping[str, Any]) -> str:
-    """Return a template filled in; raise `LetterFault` if these fields do not fit it."""
+    """Return a template filled in; raise `LetterFault` if these fields do not fit it.
+
+    What it prints is counted while it is printed: long lists and long texts in many loops could
+    otherwise fill the memory before anybody sees the letter.
+    """
+    pieces: list[str] = []
+    size = 0
     try:
-        return template.render(context)
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        for piece in template.generate(context):
+            size += len(piece)
+            if size > _MAX_PRINTED:
+                raise LetterFault(
+                    f"The letter grows beyond {_MAX_PRINTED // MEBIBYTE} MB of text, because a"
+                    " field or a list in it is very long; shorten it in the data, or print it less"
+                    " often in the template."
+                )
+            pieces.append(piece)
+    except _DO_NOT_FIT as error:
         raise LetterFault(f"The letter cannot be filled in: {str(error).rstrip('.')}.") from error
+    return "".join(pieces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +88,16 @@ class Stamped:
         must come out the same on every machine.
         """
         xml = rendered(self.template, context)
-        if self.listings is not None and ("\n" in xml or "\t" in xml):
-            xml = self.listings.resolve_listing(xml)
-        if self.listings is not None and self.tables:
-            xml = etree.tostring(self.listings.fix_tables(xml), encoding="unicode")
+        try:
+            if self.listings is not None and ("\n" in xml or "\t" in xml):
+                xml = self.listings.resolve_listing(xml)
+            if self.listings is not None and self.tables:
+                xml = etree.tostring(self.listings.fix_tables(xml), encoding="unicode")
+        except _DO_NOT_FIT as error:
+            raise LetterFault(
+                f"The letter's tables do not fit together ({error}); make them anew in the"
+                " template."
+            ) from error
         first, *others = xml.split(_DRAWING)
         numbered = (
             f':docPr id="{number}"{after}' for number, after in enumerate(others, _FIRST_DRAWING)

@@ -1,7 +1,7 @@
 """What tags may say: print a field, choose with `if`, repeat with `for`, and nothing else."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,10 +9,11 @@ from jinja2 import TemplateSyntaxError, nodes
 from lxml import etree
 
 from pipeline.errors import Misconfigured
-from pipeline.template.needs import Needs
-from pipeline.template.parts import Part, around
+from pipeline.template.needs import UNPRINTABLE, Needs
+from pipeline.template.package import words_around
+from pipeline.template.parts import Part
 from pipeline.template.stamping import environment
-from pipeline.template.vocabulary import W, meant, short
+from pipeline.template.vocabulary import BRACES, CHOICES, LISTS, PERCENT, RING, W, meant, short
 
 _MARKUP: Final = re.compile(r"<(/?)([\w:.-]+)(?:\s[^<>]*?)?(/?)>")
 _NO_WORDS_IN: Final = tuple(
@@ -25,10 +26,20 @@ _PERMITTED: Final = (
     nodes.Not,
 )  # fmt: skip
 _LOOP: Final = frozenset({"first", "last", "index", "length"})
+_COMPARISONS: Final = frozenset({"eq", "ne"})
+# Python's own limits are about 20 blocks and 200 brackets; people lose track long before.
+_DEEPEST: Final = 60
+_LONGEST: Final = 1000
+_INSTEAD: Final = "write only {{ field }}, {% if field %} and {% for each in list %}"
 
 
-def checked(part: Part, names: frozenset[str]) -> Needs:
-    """See that a part's tags are permitted, use known names, and leave the document whole."""
+def _parsed(part: Part) -> nodes.Template:
+    for found in re.finditer(r"\{\{.*?\}\}|\{%.*?%\}", part.source):
+        if len(found[0]) > _LONGEST:
+            line = part.source.count("\n", 0, found.start()) + 1
+            raise Misconfigured(
+                f"In {part.at(line)}: the tag is longer than {_LONGEST} characters; {_INSTEAD}."
+            )
     try:
         tree = environment(escape=True).parse(part.source)
     except TemplateSyntaxError as error:
@@ -36,6 +47,25 @@ def checked(part: Part, names: frozenset[str]) -> Needs:
         raise Misconfigured(
             f"In {part.at(lineno)}: the tag cannot be understood. {_in_our_words(error)}"
         ) from error
+    except (RecursionError, ValueError, OverflowError) as error:  # brackets, enormous numbers
+        raise Misconfigured(
+            f"In {part.place}: a tag holds too many brackets or too large a number; {_INSTEAD}."
+        ) from error
+    waiting: list[tuple[nodes.Node, int]] = [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise Misconfigured(
+                f"In {part.at(node.lineno)}: too much stands within one another here; use fewer"
+                " {% if %} within {% if %}, and shorter tags."
+            )
+        waiting += ((child, depth + 1) for child in node.iter_child_nodes())
+    return tree
+
+
+def checked(part: Part, names: frozenset[str]) -> Needs:
+    """See that a part's tags are permitted, use known names, and leave the document whole."""
+    tree = _parsed(part)
     reader = _Reader(part=part, names=names)
     reader.read(tree)
     if reader.faults:
@@ -51,9 +81,10 @@ def checked(part: Part, names: frozenset[str]) -> Needs:
     for each in result.iter(*_NO_WORDS_IN):
         if any((words or "").strip() for words in (each.text, *(child.tail for child in each))):
             raise Misconfigured(
-                f"In {part.place}, at “{short(around(each))}”: a tag prints where Word"
-                " shows no text."
+                f"In {part.place}, at “{short(words_around(each))}”: a tag prints where Word"
+                " shows no text; write it within a paragraph's words."
             )
+    _try_tables(whole, part)
     return Needs(
         printed=reader.printed,
         repeated=reader.repeated,
@@ -62,11 +93,58 @@ def checked(part: Part, names: frozenset[str]) -> Needs:
     )
 
 
+def refuse_incomplete(needs: Needs, must: Collection[str]) -> None:
+    """Raise `Misconfigured` for a template whose pages do not show what `must` names."""
+    rings = sorted(
+        figure
+        for each in must
+        if each.endswith(f".{PERCENT}")
+        and (figure := each.removesuffix(f".{PERCENT}")) not in needs.rings
+    )
+    missing = sorted(
+        each for each in must if not each.endswith(f".{PERCENT}") and each not in needs.printed
+    )
+    if must and not needs.used:
+        raise Misconfigured(
+            "The template has no field in its pages, so that every letter would be the same; write"
+            " fields such as {{ authority }} where a letter differs, or take an earlier copy."
+        )
+    if rings:
+        raise Misconfigured(
+            "The template has no drawing named"
+            f" {' and none named '.join(f'“{RING}{each}”' for each in rings)} in its pages, so"
+            " that the panel would show no figure; copy a ring from an earlier copy of the file,"
+            " and name it so (Layout > Selection Pane)."
+        )
+    if missing:
+        tags = ", ".join(f"{{{{ {each} }}}}" for each in missing)
+        raise Misconfigured(
+            f"The template's pages do not print {tags}, which is looked for in each PDF, so that"
+            " every letter would be a fault; write it where it belongs: in the body, and for a"
+            " figure in its panel."
+        )
+
+
+def _try_tables(whole: str, part: Part) -> None:
+    """See that docxtpl can mend the tables, as it will for each letter."""
+    if part.listings is None or "<w:tbl" not in whole:
+        return
+    try:
+        part.listings.fix_tables(whole)
+    except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise Misconfigured(
+            f"The template has a damaged table in {part.place}: its columns have no widths, or no"
+            " numbers for them; make the table anew in Word (Insert > Table)."
+        ) from error
+
+
 def _in_our_words(error: TemplateSyntaxError) -> str:
-    words = str(error.message)
+    words = str(error.message).rstrip(".")
     if "end of template" in words:
-        return "It is opened but its {% endif %} or {% endfor %} is missing."
-    return words.rstrip(".") + "."
+        return (
+            "It is opened but its {% endif %} or {% endfor %} is missing; write that where it ends."
+        )
+    return f"{words[:1].upper()}{words[1:]}; {_INSTEAD}."
 
 
 def _opened_at(source: str) -> int | None:
@@ -104,11 +182,21 @@ class _Reader:
                 self._loop(node, bound)
             case nodes.Name() | nodes.Getattr():
                 self._name(node, bound, self.tested)
+            case nodes.TemplateData(data=words) if BRACES.search(words):
+                self._refuse(node, "{% raw %} prints a tag as it stands; take it out.")
+            case nodes.Const(value=str() as words) if UNPRINTABLE.search(words):
+                self._refuse(
+                    node, f"{words!r} holds a character that cannot be printed; remove it."
+                )
+            case nodes.Operand(op=sign) if sign not in _COMPARISONS:
+                self._refuse(
+                    node, f"the comparison {sign} is not permitted; only == and != can be used."
+                )
             case _ if not isinstance(node, _PERMITTED):
                 self._refuse(
                     node,
                     "a tag may print a field, choose with if and repeat with for; this"
-                    f" ({type(node).__name__.lower()}) is not permitted.",
+                    f" ({type(node).__name__.lower()}) is not permitted; {_INSTEAD}.",
                 )
             case _:
                 for child in node.iter_child_nodes():
@@ -121,7 +209,9 @@ class _Reader:
             case nodes.CondExpr(test=test, expr1=first, expr2=second):
                 self.read(test, bound)
                 self._printed(first, bound)
-                if second is not None:
+                if second is None:
+                    self._refuse(node, 'an if within {{ }} needs its else, such as else "".')
+                else:
                     self._printed(second, bound)
             case _:
                 self.read(node, bound)
@@ -129,7 +219,11 @@ class _Reader:
     def _loop(self, node: nodes.For, bound: frozenset[str]) -> None:
         if bound or node.recursive or not isinstance(node.target, nodes.Name):
             # Nested loops over a long text could take for ever.
-            self._refuse(node, "a loop may not stand within a loop, and goes over one list.")
+            self._refuse(
+                node,
+                "a loop may not stand within a loop, and goes over one list; write"
+                " {%p for line in address_lines %} ... {%p endfor %}, one after the other.",
+            )
             return
         self._name(node.iter, bound, self.repeated)
         inner = bound | {node.target.name, "loop"}
@@ -145,12 +239,22 @@ class _Reader:
             steps.insert(0, top.attr)
             top = top.node
         if not isinstance(top, nodes.Name):
-            self._refuse(node, "only fields such as {{ authority }} or {{ upheld.percent }}.")
+            self._refuse(
+                node,
+                "a tag may use only fields such as {{ authority }} or {{ upheld.percent }}; write"
+                " the name of one.",
+            )
             return
         name = ".".join([top.name, *steps])
         if top.name in bound:
             if steps and not (top.name == "loop" and len(steps) == 1 and steps[0] in _LOOP):
-                self._refuse(node, f"there is nothing called {name} in a loop.")
+                self._refuse(
+                    node,
+                    f"there is nothing called {name} in a loop; write {{{{ {top.name} }}}}, or"
+                    f" {' or '.join(f'loop.{each}' for each in sorted(_LOOP))}.",
+                )
+            return
+        if noted is not self.tested and self._unfit(node, name, repeated=noted is self.repeated):
             return
         if name in self.names or (
             len(steps) == 1 and f"{top.name}.*" in self.names and not steps[0].startswith("_")
@@ -159,6 +263,31 @@ class _Reader:
             return
         known = sorted(each for each in self.names if not each.endswith("*"))
         self._refuse(node, f"there is no field {name}{meant(name, known)}")
+
+    def _unfit(self, node: nodes.Node, name: str, *, repeated: bool) -> bool:
+        """Say that a list is printed, or that what is none is repeated."""
+        if name not in self.names:
+            return False
+        if not repeated and name in LISTS:
+            self._refuse(
+                node,
+                f"{name} is a list and cannot be printed; write {{%p for each in {name} %}},"
+                " {{ each }} and {%p endfor %}, each in a paragraph of its own.",
+            )
+        elif not repeated and name.rpartition(".")[2] in CHOICES:
+            self._refuse(
+                node,
+                f"{name} is true or false and cannot be printed; ask it with {{% if {name} %}}.",
+            )
+        elif repeated and name not in LISTS:
+            self._refuse(
+                node,
+                f"{name} is no list and cannot be repeated; the lists are"
+                f" {', '.join(sorted(LISTS & self.names))}.",
+            )
+        else:
+            return False
+        return True
 
     def _refuse(self, node: nodes.Node, why: str) -> None:
         self.faults.append(f"In {self.part.at(node.lineno)}: {why}")

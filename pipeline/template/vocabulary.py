@@ -1,6 +1,7 @@
 """The names of things in a Word file, and how they are said to people."""
 
 import difflib
+import posixpath
 import re
 from collections.abc import Collection
 from typing import Final
@@ -13,6 +14,46 @@ PERCENT: Final = "percent_number"
 TWELVE_O_CLOCK: Final = 270 * 60_000
 TAG: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 BRACES: Final = re.compile(r"\{\{|\{%|\{#|\}\}|%\}|#\}")
+
+LISTS: Final = frozenset({"address_lines", "remarks", "signatory_posts"})
+"""The fields that are lists: to be repeated, not printed."""
+CHOICES: Final = frozenset({"rated", "compared"})
+"""What of a figure is true or false: to be asked, not printed."""
+
+# Programs name a document's parts alike; the name is only for people here.
+_PLACES: Final = {
+    "": "the document",
+    "document": "the body",
+    "header": "the header",
+    "footer": "the footer",
+    "footnotes": "the footnotes",
+    "endnotes": "the endnotes",
+    "comments": "the comments (Review > Show Comments)",
+    "settings": "the document's settings",
+    "styles": "the styles",
+    "numbering": "the numbers and bullets of lists",
+    "core": "the document's properties (File > Info)",
+    "app": "the document's properties (File > Info > Show All Properties)",
+    "custom": "the custom properties (File > Info > Properties > Advanced Properties > Custom)",
+}
+_NUMBERED: Final = ("header", "footer")
+
+
+def named(part: str) -> str:
+    """Return what a part is called in Word, by its name in the file."""
+    file = posixpath.basename(part)
+    stem = re.match("[a-z]*", file)
+    kind = stem[0] if stem else ""
+    if "glossary/" in part or kind not in _PLACES or (not kind and file):
+        return f"the part {short(part)}"
+    return f"{_PLACES[kind]} ({file})" if kind in _NUMBERED else _PLACES[kind]
+
+
+def spot(place: str, *, heading: str = "", words: str = "") -> str:
+    """Return a place as people find it: the part, the heading above, the words around."""
+    under = f", under the heading “{short(heading)}”" if heading.strip() else ""
+    at = f", at “{short(words)}”" if words.strip() else ""
+    return f"{place}{under}{at}"
 
 
 def meant(name: str, known: Collection[str]) -> str:
