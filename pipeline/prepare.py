@@ -63,15 +63,23 @@ class Preparer:
         )
 
     def _expected(self, fields: Mapping[str, Any]) -> Expectation:
+        used = self.template.used
         texts = [fields["period_end_short"]]
+        # Whoever is written to must be named as written, whatever letters a font may lack.
+        texts += [
+            fields[name] for name in ("letter_date", "salutation", "signatory") if name in used
+        ]
+        texts += fields["address_lines"] if "address_lines" in used else []
         for measure in MEASURES:
             panel = fields[measure]
-            texts += [text for text in (panel["percent"], panel["average"]) if text]
+            texts += [panel["percent"], panel["average"]]
             texts.append(f"{panel['whole']} {panel['whole_label']}")
+            if f"{measure}.part" in used and panel["part_label"]:
+                texts.append(f"{panel['part']} {panel['part_label']}")
         return Expectation(
             authority=fields["authority"],
             title=self.template.title(fields),
-            texts=texts,
+            texts=[text for text in texts if text],
             own_names=[
                 *fields["address_lines"],
                 fields["salutation"],

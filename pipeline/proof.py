@@ -30,7 +30,8 @@ LANGUAGE = "en-GB"
 _TAGS = ("{{", "}}", "{%", "%}")
 _STRAY = ("None", "nan", "NaN", "undefined", "Error!")
 _UNREADABLE = re.compile("[\ufffd\ue000-\uf8ff\U000f0000-\U0010fffd]")
-_WORD = re.compile(r"\w+")
+# A number is one word with the commas in it: 110 is not to be found in 1,110.
+_WORD = re.compile(r"\w+(?:(?<=[0-9])[.,](?=[0-9])\w+)*")
 # PDFium writes the first two for a hyphen at which it joined two lines; the others are a soft
 # hyphen and characters without a width.
 _JOINTS = "\x02\ufffe\xad\u200b\u200c\u200d\u2060\ufeff"
@@ -44,6 +45,7 @@ _STANDARD_TAG = re.compile(
 )
 _KEY = 3
 _SHOWN = 80
+_LONG_NAME = 80
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +202,7 @@ def prove(pdf: bytes, expected: Expectation, names: Names) -> Proof:
     for wanted in (expected.authority, *expected.texts):
         if next(text.whole(fold(wanted)), None) is None:
             raise LetterFault(f"The PDF does not say “{_short(wanted)}”.")
-    _prove_panels(text, expected.panel_headings)
+    _prove_panels(text, expected)
     _prove_tags(pages)
     _prove_words(text, expected, names)
     return Proof(pages=len(pages), text="\n".join(pages))
@@ -244,7 +246,8 @@ def _prove_tags(pages: Sequence[str]) -> None:
                 raise LetterFault(f"Page {number} still has a template's tag: “{around}”.")
 
 
-def _prove_panels(text: Folded, headings: Sequence[str]) -> None:
+def _prove_panels(text: Folded, expected: Expectation) -> None:
+    headings = expected.panel_headings
     pages = {
         heading: {text.page_of(start) for start, _ in text.whole(fold(heading))}
         for heading in headings
@@ -253,11 +256,15 @@ def _prove_panels(text: Folded, headings: Sequence[str]) -> None:
         page: [heading for heading in headings if page not in pages[heading]]
         for page in range(1, len(text.starts) + 1)
     }
-    best = min(lacks, key=lambda page: len(lacks[page]))
+    # The letter's body speaks of the panels too: of pages that lack as much, the last is theirs.
+    best = min(lacks, key=lambda page: (len(lacks[page]), -page))
     if lacks[best]:
         missing = ", ".join(f"“{_short(heading)}”" for heading in lacks[best])
+        length = len(expected.authority)
+        shorten = f", or shorten the authority's name ({length} characters)"
         raise LetterFault(
-            f"The panels do not stand together on one page: page {best} lacks {missing}."
+            f"The panels do not stand together on one page: page {best} lacks {missing}. Make room"
+            f" for them in the template{shorten if length > _LONG_NAME else ''}."
         )
 
 
@@ -373,6 +380,8 @@ def _where_used(document: pikepdf.Pdf, font: pikepdf.Object) -> str:
 
 
 def _prove_font(font: pikepdf.Object, document: pikepdf.Pdf, pages: Sequence[str]) -> None:
+    if font.get("/Subtype") == "/Type3":
+        return  # emoji in colours: each is a drawing in the document itself
     name = str(font.get("/BaseFont", "without a name")).lstrip("/")
     inner = font["/DescendantFonts"][0] if "/DescendantFonts" in font else font
     descriptor = inner.get("/FontDescriptor", pikepdf.Dictionary())

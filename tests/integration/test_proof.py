@@ -130,6 +130,21 @@ def edited(pdf: bytes, edit: Callable[[pikepdf.Pdf], None]) -> bytes:
     return file.getvalue()
 
 
+def _draw_emoji(document: pikepdf.Pdf) -> None:
+    form = document.make_stream(b"", Type=pikepdf.Name.XObject, Subtype=pikepdf.Name.Form)
+    drawn = pikepdf.Dictionary(
+        Type=pikepdf.Name.Font,
+        Subtype=pikepdf.Name.Type3,
+        CharProcs=pikepdf.Dictionary(emoji=document.make_stream(b"0 0 m")),
+    )
+    form.Resources = pikepdf.Dictionary(Font=pikepdf.Dictionary(F9=drawn))
+    document.pages[2].add_resource(form, pikepdf.Name.XObject)
+
+
+def test_a_font_of_drawings_is_in_the_document(make: Make) -> None:
+    assert prove(edited(make(Letter()), _draw_emoji), EXPECTED, NAMES).pages == 3
+
+
 def test_a_good_letter_passes(make: Make) -> None:
     proof = prove(make(Letter()), EXPECTED, NAMES)
     assert proof.pages == 3
@@ -166,7 +181,8 @@ def test_what_does_not_parse(make: Make, spoil: Callable[[bytes], bytes]) -> Non
         (Letter(authority="Watford Borough Council"), "does not say “Stevenage Borough Council”"),
         (
             Letter(part_panels_before=2),
-            "panels do not stand together on one page: page 3 lacks “Satisfactory remedies",
+            "panels do not stand together on one page: page 3 lacks “Satisfactory remedies"
+            r" provided by the authority”\. Make room for them in the template\.$",
         ),
         (
             Letter(panels=PANELS[1:]),
@@ -194,6 +210,7 @@ def test_what_does_not_parse(make: Make, spoil: Callable[[bytes], bytes]) -> Non
         (Letter(remarks=(REMARK,)), "Page 2"),
         (Letter(middle="A bullet \uf0b7 of a symbol font."), r"Page 2 .*\(U\+F0B7"),
         (Letter(middle="Lost \ufffd character."), r"Page 2 .*\(U\+FFFD"),
+        (Letter(middle="Nor 王 here."), r"Page 2 has “王” \(U\+738B\), which no installed font"),
         (Letter(middle="Nobody draws \U00013080 here."), r"Page 2 .*U\+13080.*no installed font"),
     ],
 )
@@ -231,6 +248,36 @@ def test_a_field_broken_by_a_page_may_name_whom_it_names_and_no_more(make: Make)
     assert prove(make(Letter(remarks=halves)), expected, NAMES).pages == 3
     with pytest.raises(LetterFault, match="names another authority: “Watford"):
         prove(make(Letter(remarks=halves * 2)), expected, NAMES)
+
+
+def test_a_long_name_is_said_to_be_why_the_panels_part(make: Make) -> None:
+    name = "Council of the Isles of " + "Northampton and Westmorland " * 3
+    letter = Letter(authority=name.strip(), part_panels_before=2)
+    with pytest.raises(LetterFault, match=r"or shorten the authority's name \(107 characters\)\.$"):
+        prove(make(letter), expecting(authority=name.strip()), NAMES)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Siân Llŵyd ap Ŷnyr",
+        "Sia\u0302n Llw\u0302yd",
+        "X\u0302e\u0323q\u0301",  # no single letters for these
+        'O\'Neill & <b>"Sons"</b>',
+        "Nguyễn Thị Phượng",
+        "Łódź Żółć",
+        "Παπαδόπουλος",
+        "Щербаков",
+        "None Null",
+        "nan Error! undefined",
+    ],
+)
+def test_a_name_is_read_back_as_it_was_written(make: Make, name: str) -> None:
+    pdf = make(Letter(middle=f"We met {name} there."))
+    expected = expecting(texts=(*EXPECTED.texts, name), own_names=(*EXPECTED.own_names, name))
+    assert prove(pdf, expected, NAMES).pages == 3
+    with pytest.raises(LetterFault, match="does not say “We met nobody"):
+        prove(pdf, expecting(texts=("We met nobody there.",), own_names=(name,)), NAMES)
 
 
 def test_a_name_with_an_ampersand_must_keep_it(make: Make) -> None:

@@ -111,6 +111,15 @@ def test_a_text_is_found_only_where_words_begin_and_end() -> None:
     assert not list(text.whole(""))
 
 
+def test_a_number_is_one_word_with_its_commas() -> None:
+    text = Folded("a total of 1,110 detailed investigations, 12,345 and 7")
+    assert list(text.whole(fold("1,110 detailed investigations")))
+    assert list(text.whole(fold("12,345 and 7")))
+    assert not list(text.whole(fold("110 detailed investigations")))
+    assert not list(text.whole(fold("345")))
+    assert list(Folded("in 2019, 110 detailed").whole(fold("110 detailed")))
+
+
 def test_names_of_no_letters_are_no_names() -> None:
     assert found("a b", ["", " ", "-"]) == []
 
