@@ -21,7 +21,7 @@ from typing import Any, Final
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from pipeline.errors import Misconfigured
+from pipeline.errors import LetterFault, Misconfigured
 from pipeline.message import Wording
 
 TEXT_FILE: Final = "message.txt"
@@ -48,8 +48,22 @@ _PERMITTED: Final = (
     nodes.Operand,
     nodes.Filter,
 )
-_FILTERS: Final = frozenset({"join"})
 _LOOP: Final = frozenset({"first", "last", "index"})
+_COMPARISONS: Final = frozenset({"eq", "ne"})
+_LISTS: Final = frozenset({"address_lines", "remarks", "signatory_posts"})
+_CHOICES: Final = (".rated", ".compared")
+_KIBIBYTE: Final = 1024
+_MAX_FILE: Final = 64 * _KIBIBYTE  # a covering email has about two
+_MAX_PRINTED: Final = 256 * _KIBIBYTE
+_MAX_SUBJECT: Final = 500
+_LONGEST_TAG: Final = 500
+_DEEPEST: Final = 40
+_TAG: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+# Control characters other than tab and the ends of lines, and those that turn the reading order.
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_INSTEAD: Final = "write only {{ field }}, {% if field %} and {% for each in list %}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +97,23 @@ def read_wording(folder: Path) -> WordingTemplates:
     for file, words in ((TEXT_FILE, body), (HTML_FILE, html)):
         if not words.strip():
             raise Misconfigured(f"{folder / file} has no words in it.")
+    for file, words in ((TEXT_FILE, text), (HTML_FILE, html)):
+        if found := _UNPRINTABLE.search(words):
+            line = words.count("\n", 0, found.start()) + 1
+            raise Misconfigured(
+                f"{folder / file}, line {line}: the character U+{ord(found[0]):04X} cannot be"
+                " printed; remove it."
+            )
     templates = WordingTemplates(
         subject=first.removeprefix(_SUBJECT).strip(), text=body, html=html, place=str(folder)
     )
-    _refuse(fault for part in _parts(templates) for fault in part.code_faults())
+    parts = _parts(templates)
+    _refuse(fault for part in parts for fault in part.code_faults())
+    if not parts[0].says_something():
+        raise Misconfigured(
+            f"{folder / TEXT_FILE}, line 1: the subject is empty in some letters; put words or a"
+            " field outside its {% if %}, for example Annual Review letter {{ letter_year }}."
+        )
     return templates
 
 
@@ -100,17 +127,29 @@ def check(templates: WordingTemplates, fields: Collection[str]) -> None:
     _refuse(
         fault
         for part in _parts(templates)
-        for fault in (*part.code_faults(), *part.name_faults(known))
+        for fault in (
+            list(part.code_faults()) or [*part.name_faults(known), *part.kind_faults(known)]
+        )
     )
 
 
 def render(templates: WordingTemplates, fields: Mapping[str, Any]) -> Wording:
     """Return the wording for one letter; `fields` are its merge fields, plain values.
 
-    In the HTML, values are escaped. Raises `Misconfigured` for a field that is not there.
+    In the HTML, values are escaped. Raises `Misconfigured` for a field that is not there;
+    `LetterFault` for a subject that comes out empty, too long or on several lines, and for a
+    message that grows beyond 256 KB.
     """
-    subject, text, html = (part.rendered(fields) for part in _parts(templates))
-    return Wording(subject=subject.strip(), text=_wrapped(text), html=html)
+    parts = _parts(templates)
+    subject, text, html = (part.rendered(fields) for part in parts)
+    subject = subject.strip()
+    if not subject or len(subject) > _MAX_SUBJECT or len(subject.splitlines()) > 1:
+        what = "empty" if not subject else f"longer than {_MAX_SUBJECT} characters or one line"
+        raise LetterFault(
+            f"{parts[0].file}, line 1: with the fields of {fields.get('authority', 'a letter')} the"
+            f" subject is {what}; use other fields in it."
+        )
+    return Wording(subject=subject, text=_wrapped(text), html=html)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +171,30 @@ class _Part:
 
     def code_faults(self) -> Iterator[str]:
         """Say what a template may not do, and where it does it."""
+        for found in _TAG.finditer(self.source):
+            if len(found[0]) > _LONGEST_TAG:
+                line = self.source.count("\n", 0, found.start()) + 1
+                yield f"{self._line(line)}: the tag is longer than {_LONGEST_TAG} characters."
+                return
         try:
-            yield from self._forbidden(self._tree())
+            tree = self._tree()
         except TemplateSyntaxError as error:
-            yield f"{self._line(error.lineno)}: {error.message}"
+            lineno = error.lineno
+            if "end of template" in str(error.message):
+                lineno = _opened_at(self.template) or lineno
+            yield f"{self._line(lineno)}: {_in_our_words(error)}"
+        except (RecursionError, ValueError, OverflowError):
+            yield f"{self.file}: a tag holds too many brackets or too large a number; {_INSTEAD}."
+        else:
+            deep = _too_deep(tree)
+            if deep is not None:
+                yield f"{self._line(deep.lineno)}: too much stands within one another here."
+                return
+            yield from self._forbidden(tree)
+
+    def says_something(self) -> bool:
+        """Whether something is printed whatever the fields say, as far as can be seen."""
+        return _says_something(self._tree().body)
 
     def name_faults(self, known: frozenset[str]) -> Iterator[str]:
         """Say which names are no fields, and which field may have been meant."""
@@ -154,8 +213,19 @@ class _Part:
 
     def rendered(self, fields: Mapping[str, Any]) -> str:
         """Fill in the fields."""
+        pieces: list[str] = []
+        size = 0
         try:
-            return _compiled(self).render(fields)
+            for piece in _compiled(self).generate(fields):
+                pieces.append(piece)
+                size += len(piece)
+                if size > _MAX_PRINTED:
+                    raise LetterFault(
+                        f"{self.file}: with the fields of {fields.get('authority', 'a letter')} the"
+                        f" message grows beyond {_MAX_PRINTED // _KIBIBYTE} KB, because a field or"
+                        " a list is very long; print it less often, or shorten it in the data."
+                    )
+            return "".join(pieces)
         except TemplateSyntaxError as error:
             raise Misconfigured(f"{self._line(error.lineno)}: {error.message}") from error
         except (TemplateError, TypeError) as error:
@@ -173,27 +243,155 @@ class _Part:
     def _line(self, lineno: int | None) -> str:
         return f"{self.file}, line {(lineno or 1) + self.starts_at - 1}"
 
-    def _forbidden(self, node: nodes.Node) -> Iterator[str]:
+    def _forbidden(self, node: nodes.Node, *, looping: bool = False) -> Iterator[str]:
         match node:
+            case nodes.TemplateData() | nodes.Const():
+                why = _unprintable(node)
+            case nodes.Filter():
+                why = _wrong_filter(node)
+            case nodes.For():
+                why = _wrong_loop(node, looping=looping)
             case nodes.Getattr(attr=name) if name.startswith("_"):
-                yield f"{self._line(node.lineno)}: the name {name} starts with an underscore."
-            case nodes.Filter(name=name) if name not in _FILTERS:
-                yield f"{self._line(node.lineno)}: the filter {name} is not permitted."
-            case nodes.For(recursive=True):
-                yield f"{self._line(node.lineno)}: a loop may not be recursive."
-            case nodes.Getattr() | nodes.Filter() | nodes.For():
-                pass
+                why = f"the name {name} starts with an underscore, which no field does; correct it."
+            case nodes.Operand(op=sign) if sign not in _COMPARISONS:
+                why = f"the comparison {sign} is not permitted; only == and != can be used."
             case _ if not isinstance(node, _PERMITTED):
-                what = type(node).__name__.lower()
-                yield (
-                    f"{self._line(node.lineno)}: a template may print fields and use if and for; "
-                    f"this ({what}) is not permitted."
+                why = (
+                    "a template may print fields and use if and for; this"
+                    f" ({type(node).__name__.lower()}) is not permitted; {_INSTEAD}."
                 )
-                return
             case _:
-                pass
+                why = ""
+        if why:
+            yield f"{self._line(node.lineno)}: {why}"
+            return
         for child in node.iter_child_nodes():
-            yield from self._forbidden(child)
+            yield from self._forbidden(child, looping=looping or isinstance(node, nodes.For))
+
+    def kind_faults(self, known: frozenset[str]) -> Iterator[str]:
+        """Say where a list, a group or a choice is printed, and where what is no list repeated."""
+        try:
+            tree = self._tree()
+        except TemplateSyntaxError:
+            return
+        groups = {name.partition(".")[0] for name in known if "." in name}
+        for output in tree.find_all(nodes.Output):
+            for printed in output.nodes:
+                name = _dotted(printed)
+                line = self._line(printed.lineno)
+                if name in _LISTS:
+                    yield (
+                        f'{line}: {name} is a list; write {{{{ {name}|join(", ") }}}} or repeat it'
+                        " with {% for %}."
+                    )
+                elif name in groups:
+                    yield f"{line}: {name} stands for several fields; write {name}. and one's name."
+                elif name.endswith(_CHOICES) and name in known:
+                    yield f"{line}: {name} is true or false; ask it with {{% if {name} %}}."
+        repeated = [each.iter for each in tree.find_all(nodes.For)]
+        joined = [each.node for each in tree.find_all(nodes.Filter) if each.node is not None]
+        for each in (*repeated, *joined):
+            name = _dotted(each)
+            if name not in _LISTS and (name in known or name in groups):
+                yield (
+                    f"{self._line(each.lineno)}: {name} is no list and cannot be repeated; the"
+                    f" lists are {', '.join(sorted(_LISTS & known))}."
+                )
+
+
+def _unprintable(node: nodes.TemplateData | nodes.Const) -> str:
+    match node:
+        case nodes.TemplateData(data=words) if "{{" in words or "{%" in words:
+            return "{% raw %} prints a tag as it stands; take it out."
+        case nodes.Const(value=str() as words) if (
+            _UNPRINTABLE.search(words) or "\n" in words or "\r" in words
+        ):
+            return f"{words!r} holds a character that cannot be printed; remove it."
+        case _:
+            return ""
+
+
+def _wrong_filter(node: nodes.Filter) -> str:
+    match node:
+        case nodes.Filter(name="join", args=[nodes.Const(value=str())], kwargs=[]) if not (
+            node.dyn_args or node.dyn_kwargs
+        ):
+            return ""
+        case nodes.Filter(name="join"):
+            return 'join needs the words to put between, and nothing else: join(", ").'
+        case _:
+            return f"the filter {node.name} is not permitted; {_INSTEAD}."
+
+
+def _wrong_loop(node: nodes.For, *, looping: bool) -> str:
+    if looping or node.recursive:
+        # A few loops in one another over a long text would never end.
+        return "a loop may not stand within a loop; write one after the other."
+    if not isinstance(node.iter, nodes.Name | nodes.Getattr):
+        return "a loop goes over a field that is a list; write its name."
+    return ""
+
+
+def _dotted(node: nodes.Node) -> str:
+    match node:
+        case nodes.Name(name=name):
+            return str(name)
+        case nodes.Getattr(node=nodes.Name(name=top), attr=attribute):
+            return f"{top}.{attribute}"
+        case _:
+            return ""
+
+
+def _too_deep(tree: nodes.Node) -> nodes.Node | None:
+    """A node beyond the depth that Python's own compiler bears, or None."""
+    waiting = [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        if depth > _DEEPEST:
+            return node
+        waiting += ((child, depth + 1) for child in node.iter_child_nodes())
+    return None
+
+
+def _says_something(found: Iterable[nodes.Node]) -> bool:
+    for node in found:
+        match node:
+            case nodes.Output():
+                if _says_something(node.nodes):
+                    return True
+            case nodes.TemplateData(data=words) | nodes.Const(value=words):
+                if str(words).strip():
+                    return True
+            case nodes.If():
+                branches = [node.body, node.else_, *(each.body for each in node.elif_)]
+                if all(_says_something(branch) for branch in branches):
+                    return True
+            case nodes.For():
+                if _says_something(node.body) and _says_something(node.else_):
+                    return True
+            case _:
+                return True
+    return False
+
+
+def _opened_at(source: str) -> int | None:
+    """The line of the innermost `if` or `for` that is not closed."""
+    opened: list[int] = []
+    for found in re.finditer(r"\{%[-+]?\s*(if|for|endif|endfor)\b", source):
+        if not found[1].startswith("end"):
+            opened.append(source.count("\n", 0, found.start()) + 1)
+        elif opened:
+            opened.pop()
+    return opened[-1] if opened else None
+
+
+def _in_our_words(error: TemplateSyntaxError) -> str:
+    words = str(error.message).rstrip(".")
+    if "end of template" in words:
+        return "{% endif %} or {% endfor %} is missing; write it where this ends."
+    if re.search("char '[“”‘’]'", words):
+        return "a tag holds curly quotes; write straight ones, \" or '."
+    return f"the tag cannot be understood: {words}; {_INSTEAD}, and close each."
 
 
 def _parts(templates: WordingTemplates) -> tuple[_Part, _Part, _Part]:
@@ -259,13 +457,29 @@ def _wrapped(text: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        if path.exists() and not path.is_file():
+            raise Misconfigured(
+                f"{path} is not a file; put the message's words there as a UTF-8 text file."
+            )
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
     except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}.") from error
+        raise Misconfigured(
+            f"{path} cannot be read: {error.strerror}. The message's words lie beside the letter's"
+            " template; put the file there, or correct template.path."
+        ) from error
+    if len(data) > _MAX_FILE:
+        raise Misconfigured(
+            f"{path} is larger than {_MAX_FILE // _KIBIBYTE} KB; a covering email is a few lines,"
+            " and the letter is attached to it."
+        )
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Misconfigured(
             f"{path} is not UTF-8 (octet {error.start + 1}); save it as UTF-8 text."
         ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _refuse(faults: Iterable[str]) -> None:
