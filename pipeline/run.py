@@ -15,7 +15,7 @@ from pipeline import source, wording
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.dispatch import Outbox, dispatch
-from pipeline.errors import Misconfigured
+from pipeline.errors import Misconfigured, Unavailable
 from pipeline.ledger import letters, renewal, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.renewal import Renewal
@@ -37,6 +37,9 @@ class Pipeline:
     wording: Path
     outbox: Outbox
     people: int
+
+
+_ENOUGH = 20  # letters that fail before anything has gone well, until it is no use to go on
 
 
 class Engine(Protocol):
@@ -71,15 +74,25 @@ class Result:
     summary: Summary
     awaiting: int
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether everything that could be made and sent has been, and nothing needs a person."""
+        letters = self.summary.letters
+        return not (
+            self.summary.needs_a_person
+            or self.summary.unfinished
+            or self.awaiting
+            or self.run.paused_at
+            or (letters["prepared"] and not sum(self.summary.deliveries.values()))
+        )
+
 
 def annual_run(
     pipeline: Pipeline, engine: Engine, year: int, *, person: str, progress: Progress
 ) -> Result:
     """Take a year from its statistics to recorded deliveries, from wherever it stands."""
     run = prepared_run(pipeline, engine, year, person=person, progress=progress)
-    if not run.paused_at and not approvals_wanted(pipeline, run):
-        send(pipeline, run, progress=progress)
-    return stands(pipeline, run)
+    return sent_run(pipeline, run, progress=progress)
 
 
 def prepared_run(
@@ -91,6 +104,13 @@ def prepared_run(
     )
     prepare(pipeline, engine, run, progress=progress)
     return run
+
+
+def sent_run(pipeline: Pipeline, run: Run, *, progress: Progress) -> Result:
+    """How the run stands after sending what may be sent: nothing while it lacks approval."""
+    if not run.paused_at and not approvals_wanted(pipeline, run):
+        send(pipeline, run, progress=progress)
+    return stands(pipeline, run)
 
 
 def stands(pipeline: Pipeline, run: Run) -> Result:
@@ -172,10 +192,21 @@ def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress)
         dated=run.opened_at,
     )
     progress.begin("Preparing", total)
+    # A letter that cannot be made is that letter's fault; many, and none that can, is not.
+    all_alike = not letters.any_prepared(pipeline.ledger, run.id)
     try:
-        for result in engine.each(job, letters.unprepared(pipeline.ledger, run.id)):
+        for done, result in enumerate(
+            engine.each(job, letters.unprepared(pipeline.ledger, run.id)), start=1
+        ):
             letters.record(pipeline.ledger, run.id, result, now=_now())
             progress.advance()
+            all_alike = all_alike and isinstance(result, Faulted)
+            if all_alike and done == _ENOUGH < total and isinstance(result, Faulted):
+                raise Unavailable(
+                    f"The first {done} letters all failed, so the other {total - done:,} were not "
+                    f"tried; the last one: {result.reason} Mend what they have in common, and run "
+                    "this again."
+                )
     finally:
         progress.end()
 

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from pipeline.cli import data, letter, machine, options, resend, year
+from pipeline.cli import data, holds, letter, machine, options, resend, year
 from pipeline.display.console import err
 from pipeline.display.progress import interrupted
 from pipeline.errors import LettersError, Refused, Unavailable
@@ -26,8 +26,14 @@ app = typer.Typer(
 )
 
 app.command("run")(year.run_year)
+app.command()(year.prepare)
+app.command()(year.send)
 app.command()(year.status)
 app.command()(year.approve)
+app.command()(holds.refresh)
+app.command()(holds.pause)
+app.command()(holds.resume)
+app.command()(holds.cancel)
 app.command()(letter.show)
 app.command()(resend.resend)
 app.command("import")(data.import_folder)

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 import typer
 
@@ -14,15 +13,16 @@ from pipeline.display.progress import watching
 from pipeline.display.summary import print_summary
 from pipeline.engines.local import LocalEngine
 from pipeline.ledger import runs, story
-from pipeline.ledger.runs import Run
-from pipeline.ledger.story import Summary
 
 
 def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
     """Make and send a year's letters, or go on with them.
 
     Pull, compose, prepare, prove, send, record. Calling it again goes on where it stopped, and
-    changes nothing once the year is done.
+    changes nothing once the year is done. Where approval is asked for, it stops before sending and
+    says so.
+
+    Ends with 0 when nothing needs a person and with 1 when something does, which it prints.
     """
     settings = settings_now()
     with bootstrap.pipeline(settings, writes=True) as pipeline:
@@ -30,28 +30,64 @@ def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config 
             result = run.annual_run(
                 pipeline, LocalEngine(settings), year, person=person(by), progress=watch
             )
-        if as_json:
-            print_json(_status(pipeline, result.run))
-        else:
-            print_summary(pipeline, result)
-    raise typer.Exit(needs_somebody(result.summary, result.awaiting))
+        _tell(pipeline, result, as_json=as_json)
+    raise typer.Exit(0 if result.is_finished else 1)
+
+
+def prepare(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """Make a year's letters, and send nothing.
+
+    Pull, compose, prepare, prove: the first half of letters run. The letters can then be looked
+    at (letters letter AUTHORITY --open), approved where that is asked for, and sent (letters send
+    YEAR).
+
+    Ends with 0 when every letter could be made, with 1 when somebody has to look at one.
+    """
+    settings = settings_now()
+    with bootstrap.pipeline(settings, writes=True) as pipeline:
+        with watching(quiet=as_json) as watch:
+            found = run.prepared_run(
+                pipeline, LocalEngine(settings), year, person=person(by), progress=watch
+            )
+        result = run.stands(pipeline, found)
+        _tell(pipeline, result, as_json=as_json)
+    letters = result.summary.letters
+    raise typer.Exit(1 if letters["fault"] or letters["unprepared"] else 0)
+
+
+def send(year: Year, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """Send what is prepared of a year, or go on sending.
+
+    The second half of letters run: nothing is pulled and nothing is made. Where approval is asked
+    for and lacking, or the year is paused, nothing is sent.
+
+    Ends with 0 when nothing needs a person and with 1 when something does, which it prints.
+    """
+    settings = settings_now()
+    with bootstrap.pipeline(settings, writes=True) as pipeline:
+        found = run_of(pipeline, year)
+        with watching(quiet=as_json) as watch:
+            result = run.sent_run(pipeline, found, progress=watch)
+        _tell(pipeline, result, as_json=as_json)
+    raise typer.Exit(0 if result.is_finished else 1)
 
 
 def status(year: Year, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """How a year stands, and what needs a person."""
-    settings = settings_now()
-    with bootstrap.pipeline(settings, writes=False) as pipeline:
-        found = run_of(pipeline, year)
-        if as_json:
-            print_json(_status(pipeline, found))
-            return
-        print_summary(pipeline, run.stands(pipeline, found))
+    """How a year stands, and what needs a person.
+
+    Counts of letters and deliveries in the mode that is set, where the files lie, and what to do
+    next. Changes nothing, and ends with 0 whenever it could answer.
+    """
+    with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
+        _tell(pipeline, run.stands(pipeline, run_of(pipeline, year)), as_json=as_json)
 
 
 def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
     """Approve a year's letters as they stand.
 
-    Any change afterwards voids the approval.
+    The approval is bound to the letters, whom they go to and the words of the message: any change
+    afterwards voids it. How many people have to approve is set in approval.people; each is known
+    by the login name, or by --by.
     """
     settings = settings_now()
     with bootstrap.pipeline(settings, writes=True) as pipeline:
@@ -69,19 +105,26 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
             out.print(f"They can be sent: letters run {year}")
 
 
-def needs_somebody(summary: Summary, awaiting: int) -> int:
-    """The exit code of a command that has taken a run as far as it goes: 1 if it stops short."""
-    return 1 if summary.needs_a_person or summary.unfinished or awaiting else 0
-
-
-def _status(pipeline: run.Pipeline, found: Run) -> dict[str, Any]:
-    mode = pipeline.outbox.mode
-    summary = story.summary(pipeline.ledger, found, mode)
-    return {
-        "year": found.year,
-        "mode": mode.value,
-        "counts": summary.deliveries,
-        "prepared": summary.letters,
-        "awaiting_approvals": run.approvals_wanted(pipeline, found),
-        "letters": [asdict(one) for one in story.statuses(pipeline.ledger, found, mode)],
-    }
+def _tell(pipeline: run.Pipeline, result: run.Result, *, as_json: bool) -> None:
+    if not as_json:
+        print_summary(pipeline, result)
+        return
+    found, mode = result.run, pipeline.outbox.mode
+    paused = None
+    if found.paused_at is not None:
+        paused = {
+            "at": found.paused_at.isoformat(timespec="seconds"),
+            "by": found.paused_by,
+            "because": found.paused_because,
+        }
+    print_json(
+        {
+            "year": found.year,
+            "mode": mode.value,
+            "counts": result.summary.deliveries,
+            "prepared": result.summary.letters,
+            "awaiting_approvals": result.awaiting,
+            "paused": paused,
+            "letters": [asdict(one) for one in story.statuses(pipeline.ledger, found, mode)],
+        }
+    )

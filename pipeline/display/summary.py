@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pipeline.delivery import Mode, State
 from pipeline.display.console import LONDON, counted, out, style_of
 from pipeline.ledger import deliveries, story
+from pipeline.ledger.runs import Run
 from pipeline.ledger.story import LetterStatus
 from pipeline.run import Pipeline, Result
 
@@ -28,6 +29,7 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
     _print_counts(
         (summary.letters["prepared"], "prepared, proved and archived", ""),
         (summary.letters["fault"], "cannot be made", "bold red"),
+        (summary.letters["withheld"], "withheld by a person", "yellow"),
         (summary.letters["unprepared"], "still to be made", "yellow"),
     )
     made = sum(summary.deliveries.values())
@@ -49,6 +51,8 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
         out.print(f"In {other.value} mode {open_ones} still open. To go on:", style="yellow")
         out.print(f"  LETTERS_MAIL__MODE={other.value} letters run {found.year}", style="yellow")
     out.print()
+    if found.paused_at is not None:
+        _print_paused(found)
     if result.awaiting:
         out.print(
             f"{counted(result.awaiting, 'more person', 'more people')} must approve before anything"
@@ -57,14 +61,37 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
         )
     if summary.needs_a_person:
         _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
-    elif summary.unfinished or (not made and not result.awaiting):
-        due = deliveries.next_due(pipeline.ledger, found.id, mode)
-        wait = ""
-        if due is not None and due > datetime.now(UTC):
-            wait = f" from {due.astimezone(LONDON):%H:%M} on, London time"
-        out.print(f"Not finished. To go on{wait}: letters run {found.year}", style="bold yellow")
-    elif not result.awaiting:
+    elif result.is_finished:
         out.print("Nothing needs a person.", style="green")
+    elif not result.awaiting and not found.paused_at:
+        _print_how_to_go_on(pipeline, result)
+
+
+def _print_paused(run: Run) -> None:
+    assert run.paused_at is not None  # noqa: S101 - asked by the caller
+    since = run.paused_at.astimezone(LONDON)
+    out.print(
+        f"Paused by {run.paused_by} since {since:%H:%M} on {since.day} {since:%B}, London time: "
+        f"{run.paused_because}",
+        style="bold yellow",
+        markup=False,
+    )
+    out.print(f"Nothing is sent until somebody says: letters resume {run.year}", style="yellow")
+
+
+def _print_how_to_go_on(pipeline: Pipeline, result: Result) -> None:
+    found, waits = result.run, ""
+    if not result.summary.letters["unprepared"]:
+        due = deliveries.next_due(pipeline.ledger, found.id, pipeline.outbox.mode)
+        if due is not None and due > datetime.now(UTC):
+            waits = f" from {due.astimezone(LONDON):%H:%M} on, London time"
+        if not sum(result.summary.deliveries.values()):
+            out.print(
+                f"Nothing has been sent yet. To send them: letters send {found.year}",
+                style="bold yellow",
+            )
+            return
+    out.print(f"Not finished. To go on{waits}: letters run {found.year}", style="bold yellow")
 
 
 def _print_counts(*rows: tuple[int, str, str]) -> None:

@@ -68,6 +68,16 @@ def count_unprepared(db: Database, run_id: int) -> int:
         )
 
 
+def any_prepared(db: Database, run_id: int) -> bool:
+    """Whether any letter of the run has its file."""
+    table = schema.letters
+    with db.read() as connection:
+        found = connection.scalar(
+            sa.select(table.c.id).where(table.c.run_id == run_id, table.c.pdf.is_not(None)).limit(1)
+        )
+    return found is not None
+
+
 def unprepared(db: Database, run_id: int) -> Iterator[FrozenLetter]:
     """Those letters, streamed: read in short transactions, so that writers never wait for it."""
     table, runs = schema.letters, schema.runs
