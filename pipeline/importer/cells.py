@@ -8,6 +8,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import lru_cache
 
 from email_validator import EmailNotValidError, validate_email
@@ -37,14 +38,24 @@ _NAMELESS = {
 """What to call the characters to which Unicode gives no name, by category."""
 
 
+class Holds(Enum):
+    """What the cells of a column hold: the values of a spreadsheet are read according to it."""
+
+    TEXT = auto()
+    NUMBER = auto()
+    FLAG = auto()
+    DAY = auto()
+    MOMENT = auto()
+
+
 class Wrong(Exception):
     """Something that cannot be taken; the message is the end of a fault's sentence."""
 
 
-def shown(value: str) -> str:
+def shown(value: str, *, limit: int = 80) -> str:
     """A value fit for a sentence: on one line, without hidden characters, not endless."""
-    plain = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value)
-    return plain if len(plain) <= 80 else f"{plain[:77]}..."
+    plain = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in value[: limit + 1])
+    return plain if len(plain) <= limit else f"{plain[: limit - 3]}..."
 
 
 @lru_cache(maxsize=1024)  # the same mistake is often made in every row

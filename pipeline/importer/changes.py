@@ -126,7 +126,7 @@ def _officers_change(incoming: Incoming, relation: Relation) -> Change:
         if renamed and len(left) > len(renamed) and not incoming.replace:
             held = ", ".join(" ".join(filter(None, _name(one))) or "nobody" for one in before)
             found.faults.append(
-                f"{relation.file}, line {people[0][0]}, column email: several people are "
+                f"{incoming.origin(table).at(people[0][0], 'email')}: several people are "
                 f"stored for this role at this address ({held}), and it is not clear whom "
                 "this row replaces; give a row for each who stays."
             )

@@ -1,6 +1,7 @@
-"""What the files say of each other, and of what is already stored."""
+"""What the files or sheets say of each other, and of what is already stored."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
@@ -15,6 +16,7 @@ def code_faults(incoming: Incoming, also_known: Iterable[str] = ()) -> list[str]
     `also_known` are codes that the register would hold, were it not for faults in their rows.
     """
     register = schema.authorities
+    called = incoming.origin(register).called
     stored = set(incoming.connection.scalars(sa.select(register.c.code)))
     staying = stored if incoming.keeps(register) else set()
     known = staying.union(also_known, (row["code"] for _, row in incoming.given(register)))
@@ -24,19 +26,18 @@ def code_faults(incoming: Incoming, also_known: Iterable[str] = ()) -> list[str]
         if relation.refers is None:
             continue
         given = list(incoming.given(relation.table))
+        origin = incoming.origin(relation.table)
         if given and not known:
             faults.append(
-                f"{relation.file}: no authority is known yet; "
-                "import authorities.csv first or together with it."
+                f"{origin}: no authority is known yet; import {called} first or together with it."
             )
             continue
         for line, row in given:
             if (code := row[relation.refers]) is not None and code not in known:
                 near = spelt.get(alike(code))
                 faults.append(
-                    f"{relation.file}, line {line}, column {relation.refers}: "
-                    f"there is no authority {code}"
-                    + (f"; did you mean {near}?" if near else "; add it to authorities.csv.")
+                    f"{origin.at(line, relation.refers)}: there is no authority {code}"
+                    + (f"; did you mean {near}?" if near else f"; add it to {called}.")
                 )
     if gone := stored - known:
         faults += _orphan_faults(incoming, gone)
@@ -46,9 +47,9 @@ def code_faults(incoming: Incoming, also_known: Iterable[str] = ()) -> list[str]
 def _respelt(incoming: Incoming, column: sa.Column[str], stored: Iterable[str]) -> list[str]:
     """Values of a key that people would take for one that is stored, and the database would not."""
     spelt = {alike(value): value for value in stored}
+    origin = incoming.origin(column.table)
     return [
-        f"{column.table.name}.csv, line {line}, column {column.name}: {value} is stored as "
-        f"{other}; write it in the same way."
+        f"{origin.at(line, column.name)}: {value} is stored as {other}; write it in the same way."
         for line, row in incoming.given(column.table)
         if (other := spelt.get(alike(value := row[column.name]), value)) != value
     ]
@@ -63,11 +64,46 @@ def _orphan_faults(incoming: Incoming, gone: set[str]) -> list[str]:
         column = relation.table.c[relation.refers]
         used = set(incoming.connection.scalars(sa.select(column).distinct()))
         faults += [
-            f"authorities.csv: {code} is left out, but {relation.name} that are stored refer "
-            f"to it; keep it with an active_to, or replace {relation.file} as well."
+            f"{incoming.origin(schema.authorities)}: {code} is left out, but {relation.name} that "
+            f"are stored refer to it; keep it with an active_to, or replace "
+            f"{incoming.origin(relation.table).called} as well."
             for code in sorted(used & gone)
         ]
     return faults
+
+
+def successor_faults(incoming: Incoming) -> list[str]:
+    """Chains of successors that lead back to where they began; each is said once."""
+    register = schema.authorities
+    successor: dict[str, str | None] = {}
+    if incoming.keeps(register):
+        select = sa.select(register.c.code, register.c.successor_code)
+        successor = dict(incoming.connection.execute(select).all())
+    successor |= {row["code"]: row["successor_code"] for _, row in incoming.given(register)}
+    faults = []
+    told: set[str] = set()
+    for line, row in incoming.given(register):
+        chain = [row["code"]]
+        following = successor[row["code"]]
+        while following is not None and following not in chain:
+            chain.append(following)
+            following = successor.get(following)
+        if following == row["code"] and told.isdisjoint(chain) and len(chain) > 1:
+            told.update(chain)
+            faults.append(
+                f"{incoming.origin(register).at(line, 'successor_code')}: "
+                f"{' is succeeded by '.join((*chain, chain[0]))}, so there is nobody to write to; "
+                "the last of them has no successor_code."
+            )
+    return faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """A case as one of the two tables will have it."""
+
+    reference: str
+    owner: str
 
 
 def case_faults(incoming: Incoming) -> list[str]:
@@ -76,23 +112,52 @@ def case_faults(incoming: Incoming) -> list[str]:
     if not incoming.has(decisions) and not incoming.has(compliance):
         return []
     faults: list[str] = []
-    owners: dict[str, dict[str, str]] = {}
+    staying: dict[str, dict[str, _Case]] = {}
+    given: dict[str, dict[str, _Case]] = {}
     for table in (decisions, compliance):
-        owner_of: dict[str, str] = {}
+        stored: list[_Case] = []
         if incoming.keeps(table):
             select = sa.select(table.c.case_reference, table.c.authority_code)
-            owner_of = dict(incoming.connection.execute(select).all())
-        faults += _respelt(incoming, table.c.case_reference, owner_of)
-        owner_of |= {r["case_reference"]: r["authority_code"] for _, r in incoming.given(table)}
-        owners[table.name] = owner_of
-    # A contradiction is between two rows; it is said once, in compliance.csv if that is there.
-    here, there = (compliance, decisions) if incoming.has(compliance) else (decisions, compliance)
+            stored = [_Case(reference=r, owner=o) for r, o in incoming.connection.execute(select)]
+        faults += _respelt(incoming, table.c.case_reference, (one.reference for one in stored))
+        staying[table.name] = {alike(one.reference): one for one in stored}
+        given[table.name] = {
+            alike(row["case_reference"]): _Case(
+                reference=row["case_reference"], owner=row["authority_code"]
+            )
+            for _, row in incoming.given(table)
+        }
+    # A contradiction is between two rows; it is said once, of compliance if that is given.
+    there = staying[decisions.name] | given[decisions.name]
+    faults += _contradictions(incoming, compliance, decisions, there)
+    there = {
+        case: one
+        for case, one in staying[compliance.name].items()
+        if case not in given[compliance.name]
+    }
+    faults += _contradictions(incoming, decisions, compliance, there)
+    return faults
+
+
+def _contradictions(
+    incoming: Incoming, here: sa.Table, there: sa.Table, cases: Mapping[str, _Case]
+) -> list[str]:
+    """What the rows given for `here` say otherwise than `cases`, which will be in `there`."""
+    origin = incoming.origin(here)
+    faults = []
     for line, row in incoming.given(here):
-        owner = owners[there.name].get(row["case_reference"])
-        if owner is not None and owner != row["authority_code"]:
+        reference, owner = row["case_reference"], row["authority_code"]
+        other = cases.get(alike(reference))
+        if other is None:
+            continue
+        if other.reference != reference:
             faults.append(
-                f"{here.name}.csv, line {line}, column authority_code: "
-                f"{row['case_reference']} belongs to {row['authority_code']} here and to "
-                f"{owner} in {there.name}."
+                f"{origin.at(line, 'case_reference')}: {reference} is written {other.reference} "
+                f"in {there.name}; write it in the same way."
+            )
+        if other.owner != owner:
+            faults.append(
+                f"{origin.at(line, 'authority_code')}: {reference} belongs to {owner} here and to "
+                f"{other.owner} in {there.name}; correct the one that is wrong."
             )
     return faults

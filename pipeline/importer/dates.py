@@ -53,12 +53,15 @@ def moment(value: str) -> datetime:
         found = datetime.fromisoformat(value)
         if found.tzinfo is None:
             found = _in_london(found, value)
-        return found.astimezone(UTC)
+        found = found.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Wrong(
             f"“{shown(value)}” is not a time as YYYY-MM-DDTHH:MM, London time, "
             "or with an offset such as +01:00; write for example 2020-07-22T09:00."
         ) from None
+    if not 1974 <= found.year <= 2199:
+        raise Wrong(f"{value} lies outside the years 1974 to 2199; check the year.")
+    return found
 
 
 def _in_london(naive: datetime, value: str) -> datetime:

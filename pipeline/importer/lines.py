@@ -1,10 +1,11 @@
 """The bytes of one CSV file into lines of text, and those into the cells of each row."""
 
 import csv
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pipeline.importer.cells import WHITE_SPACE, Wrong
 
@@ -17,11 +18,13 @@ _LINE_LIMIT = 1024 * 1024
 def open_csv(path: Path) -> BinaryIO:
     """The file, open at its beginning.
 
-    Raises Wrong for what cannot be CSV in UTF-8, which is mostly a spreadsheet saved otherwise.
+    Raises OSError if it cannot be opened, and Wrong for what cannot be CSV in UTF-8, mostly
+    spreadsheets saved otherwise.
     """
-    if not path.is_file():
-        raise Wrong(" is not a file.")
-    size = path.stat().st_size
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):  # to open a pipe would be to wait for whoever fills it
+        raise Wrong(" is not a file; put the file itself there.")
+    size = found.st_size
     if size == 0:
         raise Wrong(" is empty; its first line must name its columns.")
     if size > FILE_LIMIT:
@@ -38,7 +41,19 @@ def open_csv(path: Path) -> BinaryIO:
         )
     if start.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Wrong(" is encoded as UTF-16 (“Unicode text”); save it as “CSV UTF-8”.")
+    if b"\0" in start:
+        raise Wrong(
+            " holds NUL bytes at its beginning and is no text, or encoded as UTF-16; "
+            "save it as “CSV UTF-8”."
+        )
     return path.open("rb")
+
+
+class Digest(Protocol):
+    """What the bytes that are read are added to, such as a hashlib object."""
+
+    def update(self, data: bytes, /) -> object:
+        """Add bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,14 +83,17 @@ class Misencoded:
         return f"{self.first} ({others} like it.)"
 
 
-def decoded(file: BinaryIO, misencoded: Misencoded) -> Iterator[str]:
+def decoded(file: BinaryIO, misencoded: Misencoded, digest: Digest) -> Iterator[str]:
     """The lines of a file as text; those that are not UTF-8 are added to `misencoded`.
+
+    Their bytes are added to `digest` as they are read.
 
     Raises Wrong for a line without end.
     """
     number = 0
     while line := file.readline(_LINE_LIMIT + 1):
         number += 1
+        digest.update(line)
         if len(line) > _LINE_LIMIT:
             raise Wrong(
                 f", line {number}: is over {_LINE_LIMIT // 1024:,} KB long; "

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline import schema
-from pipeline.importer.cells import address, code, flag, number, one_of, text
+from pipeline.importer.cells import Holds, address, code, flag, number, one_of, text
 from pipeline.importer.dates import LONDON, day, moment, recent_day
 from pipeline.importer.structures import copied_roles, facts, texts
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
@@ -23,11 +23,13 @@ Complaint = tuple[str, str]
 class Column:
     """One column: how its cells are read, and whether they or the whole column may be missing.
 
-    `blank` is what an empty cell means where it may be empty.
+    `holds` says the same of the values of a spreadsheet, before they are read. `blank` is what an
+    empty cell means where it may be empty.
     """
 
     name: str
     read: Callable[[str], Any]
+    holds: Holds
     may_be_empty: bool = False
     may_be_absent: bool = False
     blank: Any = None
@@ -62,16 +64,23 @@ def alike(value: Any) -> Any:
     return "".join(value.split()).casefold() if isinstance(value, str) else value
 
 
-def _column(name: str, read: Callable[[str], Any]) -> Column:
-    return Column(name=name, read=read)
+_TEXT, _NUMBER, _FLAG, _DAY, _MOMENT = Holds
+
+_Read = Callable[[str], Any]
 
 
-def _empty(name: str, read: Callable[[str], Any]) -> Column:
-    return Column(name=name, read=read, may_be_empty=True)
+def _column(name: str, read: _Read, holds: Holds = _TEXT) -> Column:
+    return Column(name=name, read=read, holds=holds)
 
 
-def _optional(name: str, read: Callable[[str], Any], blank: Any = None) -> Column:
-    return Column(name=name, read=read, may_be_empty=True, may_be_absent=True, blank=blank)
+def _empty(name: str, read: _Read, holds: Holds = _TEXT) -> Column:
+    return Column(name=name, read=read, holds=holds, may_be_empty=True)
+
+
+def _optional(name: str, read: _Read, holds: Holds = _TEXT, *, blank: Any = None) -> Column:
+    return Column(
+        name=name, read=read, holds=holds, may_be_empty=True, may_be_absent=True, blank=blank
+    )
 
 
 def _check_active(row: Row) -> Iterator[Complaint]:
@@ -127,8 +136,8 @@ RELATIONS: tuple[Relation, ...] = (
             _column("name", text(200)),
             _column("kind", one_of(KINDS)),
             _optional("noun", one_of(NOUNS), blank=NOUNS[0]),
-            _optional("active_from", day),
-            _optional("active_to", day),
+            _optional("active_from", day, _DAY),
+            _optional("active_to", day, _DAY),
             _optional("successor_code", code),
         ),
         key=("code",),
@@ -145,8 +154,8 @@ RELATIONS: tuple[Relation, ...] = (
             _empty("family_name", text(100)),
             _empty("post", text(200)),
             _empty("email", address),
-            _optional("active_from", day),
-            _optional("active_to", day),
+            _optional("active_from", day, _DAY),
+            _optional("active_to", day, _DAY),
         ),
         # Two people may hold a post jointly and share its mailbox, so the names are part of it.
         key=("authority_code", "role", "email", "active_from", "given_name", "family_name"),
@@ -158,11 +167,11 @@ RELATIONS: tuple[Relation, ...] = (
         columns=(
             _column("case_reference", text(60)),
             _column("authority_code", code),
-            _column("received_on", recent_day),
-            _column("decided_on", recent_day),
+            _column("received_on", recent_day, _DAY),
+            _column("decided_on", recent_day, _DAY),
             _column("category", text(200)),
             _column("outcome", one_of(OUTCOMES["decisions"])),
-            _optional("remedied_early", flag, blank=False),
+            _optional("remedied_early", flag, _FLAG, blank=False),
         ),
         key=("case_reference",),
         check=_check_decision,
@@ -173,7 +182,7 @@ RELATIONS: tuple[Relation, ...] = (
         columns=(
             _column("case_reference", text(60)),
             _column("authority_code", code),
-            _column("recorded_on", recent_day),
+            _column("recorded_on", recent_day, _DAY),
             _column("outcome", one_of(OUTCOMES["compliance"])),
         ),
         key=("case_reference",),
@@ -182,9 +191,9 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         table=schema.remarks,
         columns=(
-            _column("year", number(1975, 2199)),
+            _column("year", number(1975, 2199), _NUMBER),
             _column("authority_code", code),
-            _column("position", number(0, 999)),
+            _column("position", number(0, 999), _NUMBER),
             _column("text", text(5_000)),
         ),
         key=("year", "authority_code", "position"),
@@ -193,17 +202,17 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         table=schema.editions,
         columns=(
-            _column("year", number(1975, 2199)),
-            _column("letter_date", recent_day),
-            _column("published_on", recent_day),
-            _column("period_start", recent_day),
-            _column("period_end", recent_day),
+            _column("year", number(1975, 2199), _NUMBER),
+            _column("letter_date", recent_day, _DAY),
+            _column("published_on", recent_day, _DAY),
+            _column("period_start", recent_day, _DAY),
+            _column("period_end", recent_day, _DAY),
             _column("signatory", text(200)),
             _column("signatory_posts", texts),
             _optional("facts", facts, blank={}),
             _optional("copied_roles", copied_roles),
-            _optional("prepare_on", recent_day),
-            _optional("dispatch_at", moment),
+            _optional("prepare_on", recent_day, _DAY),
+            _optional("dispatch_at", moment, _MOMENT),
         ),
         key=("year",),
         check=_check_edition,
@@ -211,10 +220,10 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         table=schema.published_averages,
         columns=(
-            _column("year", number(1975, 2199)),
+            _column("year", number(1975, 2199), _NUMBER),
             _column("kind", one_of(KINDS)),
             _column("measure", one_of(MEASURES)),
-            _column("percent", number(0, 100)),
+            _column("percent", number(0, 100), _NUMBER),
         ),
         key=("year", "kind", "measure"),
     ),

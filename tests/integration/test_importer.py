@@ -475,7 +475,7 @@ HEADER = "case_reference,authority_code,recorded_on,outcome\n"
             b"case_reference,authority_code,recorded,outcome\n",
             "there is no column “recorded”; did you mean recorded_on.",
         ),
-        (HEADER.strip().encode() + b",colour\n", "there is no column “colour” in this file"),
+        (HEADER.strip().encode() + b",colour\n", "there is no column “colour” here"),
         (HEADER.strip().encode() + b",outcome\n", "the column outcome is there twice"),
         (b"Case_Reference,authority_code,recorded_on,outcome\n", "did you mean case_reference"),
         (b"case_reference,,authority_code,recorded_on,outcome\n", "column 2 has no name"),
@@ -488,7 +488,12 @@ HEADER = "case_reference,authority_code,recorded_on,outcome\n"
         (HEADER.encode() + b"19,E1,2019-05-01,complied,oh\n", "has 5 cells"),
         (HEADER.encode() + b"19,E1,2019-05-01\n", "has only 3 cells"),
         (HEADER.encode() + b"x" * 1_100_000, "over 1,024 KB long"),
-        (b"\x00" * 100, "there is no column"),
+        (b"\x00" * 100, "holds NUL bytes at its beginning"),
+        (HEADER.encode("utf-16-le"), "encoded as UTF-16"),
+        (b"19 001 234,E1,2019-05-01,complied\n", "the first line must name the columns"),
+        (b"year,kind,measure,percent\n", "these are the columns of published_averages"),
+        (HEADER.encode() * 2, "line 2: names the columns again"),
+        (HEADER.encode() + b"1\x009,E1,2019-05-01,complied\n", "NULL (U+0000)"),
     ],
 )
 def test_files_that_are_no_such_table(tmp_path: Path, content: bytes, words: str) -> None:
@@ -535,7 +540,7 @@ def test_folders_that_hold_nothing(tmp_path: Path, make: str) -> None:
         case "workbook":
             folder = tmp_path / "BOOK.xlsx"
             folder.write_bytes(b"PK")
-            words = "save each of its sheets"
+            words = "is a file. Give the folder"
         case "csv":
             folder = write(tmp_path, "decisions", [GOOD["decisions"]])
             words = "Give the folder"
@@ -562,7 +567,7 @@ def test_unknown_files_are_noted(tmp_path: Path) -> None:
 
 def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "decisions.csv").mkdir()
-    assert faults(tmp_path) == ("decisions.csv is not a file.",)
+    assert faults(tmp_path) == ("decisions.csv is not a file; put the file itself there.",)
 
 
 def test_an_edition_whose_year_is_not_its_periods_is_noted(tmp_path: Path) -> None:
@@ -610,7 +615,13 @@ def test_every_text_is_kept_whole_or_refused(
 def test_the_sample_is_stored_and_stored_again_without_change(db: Database) -> None:
     loaded = import_folder(db, SAMPLE)
     assert loaded.counts["authorities"] == Counted(added=354)
-    assert loaded.notes == ()
+    assert loaded.notes == (
+        "decisions.csv: 12 of 11,879 rows lie outside the period of every edition and count in no "
+        "letter yet; the first is on line 537, decided_on 2020-04-01.",
+        "compliance.csv: 2 of 2,787 rows lie outside the period of every edition and count in no "
+        "letter yet; the first is on line 663, recorded_on 2019-03-31.",
+        "authorities.csv: 1 authority (E06000053) without any decision, which its letter will say.",
+    )
     with db.read() as connection:
         for table in schema.STATISTICS:
             count = connection.scalar(sa.select(sa.func.count()).select_from(table))
@@ -705,7 +716,11 @@ def test_what_the_database_refuses_leaves_nothing_behind(db: Database, tmp_path:
     tables = read_folder(tmp_path)
     broken = dict(tables.relations)
     (average,) = broken["published_averages"].rows
-    broken["published_averages"] = importer.Rows(rows=({**average, "percent": 400},), lines=(2,))
+    broken["published_averages"] = importer.Rows(
+        rows=({**average, "percent": 400},),
+        lines=(2,),
+        origin=importer.CsvFile(name="published_averages.csv"),
+    )
     with pytest.raises(sa.exc.IntegrityError):
         load(db, importer.Tables(relations=broken))
     assert all(stored(db, table) == [] for table in schema.STATISTICS)
@@ -766,7 +781,7 @@ def test_a_case_belongs_to_one_authority(db: Database, tmp_path: Path) -> None:
     good(tmp_path, "decisions")
     case = {**GOOD["compliance"], "case_reference": "19 001 234", "authority_code": "E1"}
     write(tmp_path, "compliance", [case])
-    words = "19 001 234 belongs to {} here and to {} in {}."
+    words = "19 001 234 belongs to {} here and to {} in {}; correct the one that is wrong."
     (fault,) = refused(db, tmp_path)
     assert fault.startswith("compliance.csv, line 2, column authority_code: ")
     assert fault.endswith(words.format("E1", "E07000243", "decisions"))
