@@ -243,7 +243,10 @@ def _prove_tags(pages: Sequence[str]) -> None:
             place = page.find(tag)
             if place >= 0:
                 around = _short(page[max(0, place - 20) : place + 40])
-                raise LetterFault(f"Page {number} still has a template's tag: “{around}”.")
+                raise LetterFault(
+                    f"Page {number} still has a template's tag: “{around}”; take it out of the data"
+                    " or mend the template."
+                )
 
 
 def _prove_panels(text: Folded, expected: Expectation) -> None:
