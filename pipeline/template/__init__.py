@@ -10,5 +10,6 @@ opening and saving the whole package each time, which is a hundred times slower.
 """
 
 from pipeline.template.compiled import CompiledTemplate, compile_template
+from pipeline.template.file import load_template, read_template
 
-__all__ = ["CompiledTemplate", "compile_template"]
+__all__ = ["CompiledTemplate", "compile_template", "load_template", "read_template"]

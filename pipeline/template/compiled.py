@@ -55,6 +55,11 @@ class CompiledTemplate:
         context = self._needs.context(fields)
         return packed((member, member.content(context)) for member in self._members)
 
+    @property
+    def data(self) -> bytes:
+        """The file it was compiled from."""
+        return self._data
+
     def title(self, fields: Mapping[str, object]) -> str:
         """Return the title in one letter's document properties; raises like `stamp`."""
         return rendered(self._title, self._needs.context(fields))
