@@ -19,8 +19,9 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -107,6 +108,11 @@ class Relay:
             )
 
     @property
+    def place(self) -> str:
+        """The relay as people name it."""
+        return f"{self.host} port {self.port}"
+
+    @property
     def loopback(self) -> bool:
         """Whether the relay is on this machine."""
         if self.host.lower() == "localhost":
@@ -134,6 +140,22 @@ class Session:
     ehlo: str
     tls: str | None
     phase: Phase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a relay was found to offer, by looking alone.
+
+    `extensions` are EHLO's keywords in capitals with what stands behind them, the last ones that
+    were offered: after the encryption, where there is any. `certificate_until` is when its
+    certificate ends, None where there is none or it was not verified. `refusal` says why the login
+    failed; it is None where it succeeded, or where none is set.
+    """
+
+    session: Session
+    extensions: Mapping[str, str]
+    certificate_until: datetime | None
+    refusal: str | None
 
 
 class _BrokenError(Exception):
@@ -330,7 +352,7 @@ class Transport:
             except _BrokenError:
                 pass  # an idle connection was closed; nothing was under way, so start afresh
             self._cut()
-        where = f"{self.relay.host} port {self.relay.port}"
+        where = self.relay.place
         try:
             client = _Client(self.relay, self._tls)
         except _BrokenError as broken:
@@ -350,6 +372,40 @@ class Transport:
         client, self._client = self._client, None
         if client is not None:
             client.cut()
+
+
+def look(relay: Relay) -> Offer | NotTried:
+    """Connect, say EHLO, encrypt, log in and take leave: no sender is named and nothing is sent.
+
+    Returns what the relay offers, or why it cannot be used. Raises `Misconfigured` for certificates
+    that cannot be read.
+    """
+    tls = _tls_context(relay) if relay.security != "none" else None
+    try:
+        client = _Client(relay, tls)
+    except _BrokenError as broken:
+        return NotTried(reason=f"The relay {relay.place} cannot be reached: {broken}", trouble=True)
+    try:
+        client.greet()
+        refusal = None
+        try:
+            client.log_in()
+        except _TroubleError as trouble:
+            refusal = _unusable(relay, trouble)
+        offer = client.offer(refusal)
+        client.take_leave()
+    except _BrokenError as broken:
+        return NotTried(reason=f"The relay {relay.place} broke off: {broken}", trouble=True)
+    except _TroubleError as trouble:
+        return NotTried(reason=_unusable(relay, trouble), trouble=True)
+    else:
+        return offer
+    finally:
+        client.close()
+
+
+def _unusable(relay: Relay, trouble: _TroubleError) -> str:
+    return f"The relay {relay.place} cannot be used: {str(trouble).rstrip('.')}."
 
 
 class _Client(smtplib.SMTP):
@@ -382,6 +438,11 @@ class _Client(smtplib.SMTP):
 
     def introduce(self) -> None:
         """Greeting, EHLO, TLS and login; raise `_TroubleError` if any of them fails."""
+        self.greet()
+        self.log_in()
+
+    def greet(self) -> None:
+        """Greeting, EHLO and TLS; raise `_TroubleError` if any of them fails."""
         if self.relay.security == "tls":
             self._encrypt()
         greeting = self.reply()
@@ -397,6 +458,9 @@ class _Client(smtplib.SMTP):
                 raise _TroubleError(f"it answered STARTTLS with {reply}")
             self._encrypt()
             self._say_hello()
+
+    def log_in(self) -> None:
+        """Log in where a username is set; raise `_TroubleError` if the relay will not have it."""
         if self.relay.username is not None and self.relay.password is not None:
             self._log_in(self.relay.username, self.relay.password)
 
@@ -421,6 +485,22 @@ class _Client(smtplib.SMTP):
             ehlo=_printable(self.ehlo_resp or b""),
             tls=self.sock.version() if isinstance(self.sock, ssl.SSLSocket) else None,
             phase=phase,
+        )
+
+    def offer(self, refusal: str | None) -> Offer:
+        """Return what the relay has said that it offers, and how its login went."""
+        certificate = self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
+        ends = str((certificate or {}).get("notAfter", ""))
+        return Offer(
+            session=self.session(Phase.IDLE),
+            extensions={
+                self._words(name.encode("latin-1")).upper(): self._words(value.encode("latin-1"))
+                for name, value in self.esmtp_features.items()
+            },
+            certificate_until=(
+                datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
+            ),
+            refusal=refusal,
         )
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override] # what smtplib writes

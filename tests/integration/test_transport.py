@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.capture import CaptureServer
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
 from pipeline.errors import LetterFault, Misconfigured
-from pipeline.transport import Phase, Relay, Session, Transport
+from pipeline.transport import Offer, Phase, Relay, Session, Transport, look
 
 SENDER = "letters@ombudsman.example"
 CHIEF = "chief@stevenage.example"
@@ -800,6 +801,127 @@ def test_settings_that_would_give_something_away_are_refused(settings_: dict[str
 def test_certificates_that_cannot_be_read_are_a_matter_for_a_person(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"nowhere\.pem"):
         Transport(relay(25, security="tls", ca_file=str(tmp_path / "nowhere.pem")))
+
+
+# -------------------------------------------------------------------------------- looking, no more
+
+LOOKED_AT: Final = {
+    "EHLO": (
+        b"250-relay.test at your service\r\n250-SIZE 10000000\r\n250-STARTTLS\r\n250-DSN\r\n"
+        b"250-PIPELINING\r\n250-X-ODD \x1b[31mred\x9b\r\n250 AUTH LOGIN PLAIN\r\n"
+    )
+}
+
+
+def verbs(server: WaywardRelay) -> list[str]:
+    return [command.partition(" ")[0].upper() for command in server.commands]
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_look_tells_what_the_relay_offers_and_names_no_sender(
+    certificates: Certificates, security: str
+) -> None:
+    with WaywardRelay(LOOKED_AT, tls=certificates.trusted, tls_at_once=security == "tls") as server:
+        offer = look(
+            relay(
+                server.port,
+                security=security,
+                ca_file=str(certificates.authority),
+                username="letters",
+                password="geheim",  # noqa: S106
+            )
+        )
+        server.wait_for_client_gone()
+        assert isinstance(offer, Offer)
+        assert offer.refusal is None
+        assert offer.extensions == {
+            "SIZE": "10000000",
+            "STARTTLS": "",
+            "DSN": "",
+            "PIPELINING": "",
+            "X-ODD": "[31mred\ufffd",
+            "AUTH": "LOGIN PLAIN",
+        }
+        assert offer.session.tls in {"TLSv1.2", "TLSv1.3"}
+        assert offer.session.greeting == "220 relay.test ESMTP"
+        ends = offer.certificate_until
+        assert ends is not None
+        assert timedelta(days=2) < ends - datetime.now(UTC) <= timedelta(days=3)
+        hello = ["EHLO", "STARTTLS", "EHLO"] if security == "starttls" else ["EHLO"]
+        assert verbs(server) == [*hello, "AUTH", "QUIT"]
+
+
+def test_a_look_without_encryption_or_login() -> None:
+    with WaywardRelay() as server:
+        offer = look(relay(server.port))
+        server.wait_for_client_gone()
+        assert isinstance(offer, Offer)
+        assert offer.extensions == {"SIZE": "10000000", "8BITMIME": ""}
+        assert (offer.session.tls, offer.certificate_until, offer.refusal) == (None, None, None)
+        assert verbs(server) == ["EHLO", "QUIT"]
+
+
+def test_a_look_still_tells_what_is_offered_where_the_login_is_refused() -> None:
+    secret = "correct horse"  # noqa: S105
+    answers = {**LOOKED_AT, "AUTH": b"535 5.7.8 no: correct horse\r\n"}
+    with WaywardRelay(answers) as server:
+        offer = look(relay(server.port, username="u", password=secret))
+        server.wait_for_client_gone()
+        assert isinstance(offer, Offer)
+        assert "DSN" in offer.extensions
+        assert offer.refusal is not None
+        assert "refused the login of u: 535" in offer.refusal
+        assert secret not in repr(offer)
+        assert verbs(server) == ["EHLO", "AUTH", "QUIT"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "changes", "expected"),
+    [
+        ({"GREETING": b"554 go away\r\n"}, {}, "greeted with 554"),
+        ({"GREETING": DROP}, {}, "closed the connection"),
+        ({"GREETING": HANG}, {"command_timeout": 0.2}, "within 0.2 seconds"),
+        ({"EHLO": TRICKLE}, {"command_timeout": 0.3}, "within 0.3 seconds"),
+        ({}, {"security": "starttls"}, "does not offer STARTTLS"),
+        ({"AUTH": DROP}, {"username": "u", "password": "geheim"}, "offers neither of the logins"),
+        (
+            {**LOOKED_AT, "AUTH": DROP},
+            {"username": "u", "password": "geheim"},
+            "closed the connection",
+        ),
+    ],
+)
+def test_a_look_that_fails_says_where_and_why(
+    answers: dict[str, bytes], changes: dict[str, Any], expected: str
+) -> None:
+    with WaywardRelay(answers) as server:
+        seen = look(relay(server.port, **changes))
+        reason = seen.reason if isinstance(seen, NotTried) else seen.refusal
+        assert reason is not None
+        assert expected in reason
+        assert f"The relay 127.0.0.1 port {server.port} " in reason
+        assert reason.endswith(".")
+        assert not reason.endswith("..")
+        assert "MAIL" not in verbs(server)
+
+
+@pytest.mark.parametrize("whose", ["stranger", "misnamed"])
+def test_a_look_does_not_trust_any_other_certificate(
+    certificates: Certificates, whose: str
+) -> None:
+    with WaywardRelay(LOOKED_AT, tls=getattr(certificates, whose)) as server:
+        seen = look(relay(server.port, security="starttls", ca_file=str(certificates.authority)))
+        assert isinstance(seen, NotTried)
+        assert "certificate is not trusted" in seen.reason
+        assert verbs(server) == ["EHLO", "STARTTLS"]
+
+
+def test_a_look_at_a_relay_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    seen = look(relay(port))
+    assert isinstance(seen, NotTried)
+    assert f"127.0.0.1 port {port} cannot be reached" in seen.reason
 
 
 # ---------------------------------------------------------------------------- with a whole server
