@@ -11,7 +11,7 @@ office's profile in it. A frame is one letter for its kind, four bytes of length
 the content:
 
     in   C  a docx
-    out  R  the office is up; the content is its process id
+    out  R  the office is up; the content is its process id, then a line for each font it has
     out  P  the PDF of the docx last read
     out  F  why there is no PDF, as text
 
@@ -74,7 +74,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever prints must not land among the frames
     office = Office(program, directory, owner)
     office.start()
-    _send(answers, b"R", str(office.process.pid).encode())
+    _send(answers, b"R", "\n".join([str(office.process.pid), *office.fonts()]).encode())
     letters: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(letters, owner, office), daemon=True).start()
     threading.Thread(target=_end_with, args=(office,), daemon=True).start()
@@ -96,6 +96,7 @@ class Office:
         self.directory = directory
         self.owner = owner
         self.process: subprocess.Popen[bytes]
+        self.context: Any = None
         self.desktop: Any = None
 
     def start(self) -> None:
@@ -144,6 +145,7 @@ class Office:
                     self.end()
                 time.sleep(0.02)
         self._note_sockets()
+        self.context = context
         self.desktop = context.ServiceManager.createInstanceWithContext(
             "com.sun.star.frame.Desktop", context
         )
@@ -164,6 +166,14 @@ class Office:
             if len(line.split()) == 8 and f"socket:[{line.split()[6]}]" in held
         ]
         (self.directory / "sockets").write_text("\n".join(sorted(set(paths))), encoding="utf-8")
+
+    def fonts(self) -> "list[str]":
+        """Answer the families of the fonts that LibreOffice itself finds."""
+        toolkit = self.context.ServiceManager.createInstanceWithContext(
+            "com.sun.star.awt.Toolkit", self.context
+        )
+        device = toolkit.createScreenCompatibleDevice(1, 1)
+        return sorted({font.Name for font in device.FontDescriptors})
 
     def convert(self, docx: bytes) -> bytes:
         """Answer the PDF of one docx; raises when LibreOffice will not load or export it."""

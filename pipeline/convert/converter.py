@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -15,14 +16,24 @@ from types import TracebackType
 from typing import IO, Self
 
 from pipeline.convert.directory import discard_office, own_directory, registry, remove, sweep
+from pipeline.convert.fonts import EQUALS, missing
 from pipeline.convert.office import START_SECONDS, Office, environment
-from pipeline.errors import LetterFault, Unavailable
+from pipeline.errors import LetterFault, Misconfigured, Unavailable
 
 WORKER = Path(__file__).parent.with_name("uno_worker.py")
 RECYCLE_AFTER = 400
 """Letters after which a LibreOffice is replaced by a fresh one, before its memory has grown."""
 ROOM = 8 << 20
 """Bytes free below which a failure is put down to a full disk and not to the letter."""
+
+INSTALL_FONTS = (
+    "Install the Liberation fonts (apt install fonts-liberation), which do for Arial,"
+    " Times New Roman and Courier New, or the font itself."
+)
+_NO_FONTS = "No fonts could be found on the system"
+_ADDRESS = re.compile(r"#\d+\s|(?:/\S+)?\(\S*\+0x|\S+\.(?:so|bin)\S*\(|Backtrace|Unspecified")
+_TAIL = 600
+"""Characters that are repeated of what LibreOffice said."""
 
 
 class _Failed(Exception):
@@ -32,21 +43,29 @@ class _Failed(Exception):
 class Converter:
     """One LibreOffice, kept up from letter to letter; for one thread of one process at a time.
 
-    `timeout` is the seconds one letter may take. A context manager: entering starts the office,
-    leaving ends it and removes its directory.
+    `timeout` is the seconds one letter may take, `start_timeout` those of a start. A context
+    manager: entering starts the office, leaving ends it and removes its directory.
     """
 
     def __init__(
-        self, office: Office, *, timeout: float, recycle_after: int = RECYCLE_AFTER
+        self,
+        office: Office,
+        *,
+        timeout: float,
+        recycle_after: int = RECYCLE_AFTER,
+        start_timeout: float = START_SECONDS,
     ) -> None:
         self._office = office
         self._timeout = timeout
+        self._start_timeout = start_timeout
         self._recycle_after = recycle_after
         self._made_by = os.getpid()
         self._directory: Path | None = None
         self._lock = -1
         self._worker: subprocess.Popen[bytes] | None = None
         self._converted = 0
+        self._fonts: frozenset[str] = frozenset()
+        self._has_fonts = False
         self.office_pid: int | None = None
         """The process id of soffice.bin while it is up."""
 
@@ -66,7 +85,8 @@ class Converter:
         """Answer the PDF of a docx, not yet finished (see `finish`).
 
         Raises `LetterFault` when this docx failed twice, each time in a fresh or proven office;
-        `Unavailable` when LibreOffice cannot be started, or the disk is full.
+        `Unavailable` when LibreOffice cannot be started, or the disk is full; `Misconfigured` when
+        a font that its words are set in is not installed.
         """
         if not docx.startswith(b"PK\x03\x04"):
             raise LetterFault("The stamped letter is not a docx (a zip file) at all.")
@@ -74,6 +94,8 @@ class Converter:
         while len(reasons) < 2:
             if not self._is_up() or self._converted >= self._recycle_after:
                 self._start()
+            if not self._has_fonts:
+                self._require_fonts(docx)
             try:
                 pdf = self._try(docx)
             except _Failed as failed:
@@ -106,15 +128,7 @@ class Converter:
     def _start(self) -> None:
         self._stop()
         if self._directory is None:
-            root = Path(tempfile.gettempdir())
-            sweep(root)
-            try:
-                self._directory, self._lock = own_directory(root)
-            except OSError as fault:
-                raise Unavailable(
-                    f"LibreOffice cannot be given a directory in {root}: {fault}."
-                    " Make room there, or set TMPDIR to another place."
-                ) from fault
+            self._directory, self._lock = _own_directory()
         directory = self._directory
         try:
             discard_office(directory)
@@ -138,17 +152,21 @@ class Converter:
                     bufsize=0,
                     start_new_session=True,
                 )
-            kind, content = self._exchange(b"", START_SECONDS)
+            kind, content = self._exchange(b"", self._start_timeout)
             if kind != b"R":
                 raise _Failed(f"it answered {kind!r}")
         except (OSError, _Failed) as fault:
             self._stop()
             self._blame_a_full_disk()
+            self._blame_missing_fonts(directory / "stderr")
             raise Unavailable(
                 f"LibreOffice {self._office.version} ({self._office.program}) does not start:"
-                f" {fault}. It last said: {_tail(directory / 'stderr') or 'nothing'}"
+                f" {fault}. It last said: {_tail(directory / 'stderr') or 'nothing'}."
+                " Install it again, or name another in LETTERS_SOFFICE; then run this again."
             ) from fault
-        self.office_pid = int(content)
+        pid, *fonts = content.decode().splitlines()
+        self.office_pid = int(pid)
+        self._fonts, self._has_fonts = frozenset(fonts), False
         self._converted = 0
 
     def _stop(self) -> None:
@@ -229,6 +247,44 @@ class Converter:
                 " Make room there, or set TMPDIR to another place."
             )
 
+    def _blame_missing_fonts(self, stderr: Path) -> None:
+        if _NO_FONTS in _read(stderr):
+            raise Misconfigured(
+                "LibreOffice does not start, because this machine has no fonts at all."
+                f" {INSTALL_FONTS}"
+            )
+
+    def _require_fonts(self, docx: bytes) -> None:
+        """Before letters are made: LibreOffice would set them in another font and not say so.
+
+        Asked of the first letter after each start: those of a run are of one template.
+        """
+        lacking = missing(docx, self._fonts)
+        if not lacking:
+            self._has_fonts = True
+            return
+        name = lacking[0]
+        others = " or ".join(EQUALS.get(name, ()))
+        raise Misconfigured(
+            f"The letters are set in {' and in '.join(lacking)}, which this machine does not have"
+            + (f" (nor {others}, which would do for {name})" if others else "")
+            + f": their lines would break elsewhere. {INSTALL_FONTS}"
+            " Or set the template in a font that is here."
+        )
+
+
+def _own_directory() -> tuple[Path, int]:
+    root = "any temporary folder"
+    try:
+        root = tempfile.gettempdir()
+        sweep(Path(root))
+        return own_directory(Path(root))
+    except OSError as fault:
+        raise Unavailable(
+            f"LibreOffice cannot be given a directory in {root}: {fault.strerror or fault}."
+            " Make room there, or set TMPDIR to another place."
+        ) from fault
+
 
 def _stdin(worker: subprocess.Popen[bytes]) -> IO[bytes]:
     assert worker.stdin is not None  # noqa: S101  (it was asked for)
@@ -241,7 +297,14 @@ def _stdout(worker: subprocess.Popen[bytes]) -> IO[bytes]:
 
 
 def _tail(path: Path) -> str:
+    """What was said last, without the list of addresses that a crash prints."""
+    lines = [line.strip() for line in _read(path).splitlines()]
+    told = [line for line in lines if line and not _ADDRESS.match(line)]
+    return " ".join(told)[-_TAIL:].rstrip(".")
+
+
+def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()[-1000:]
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""

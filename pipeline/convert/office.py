@@ -13,6 +13,10 @@ from pipeline.errors import Misconfigured
 START_SECONDS = 60.0
 """How long a LibreOffice may take to start, the first time on a cold disk included."""
 
+PYTHON = Path("/usr/bin/python3")
+"""The distribution's own, for which it has the bridge."""
+_FONT_PLACES = ("FONTCONFIG_FILE", "FONTCONFIG_PATH")
+
 INSTALL = (
     "Install LibreOffice Writer and its Python bridge by hand"
     " (apt install libreoffice-writer-nogui python3-uno),"
@@ -38,17 +42,22 @@ def find_office() -> Office:
     """
     faults = []
     for program in _programs():
-        version = _ask(program, "--version", "-env:UserInstallation=file:///nonexistent")
-        found = re.search(r"\b\d+(\.\d+)+\b", version or "")
-        if found is None:
-            faults.append(f"{program} does not tell its version.")
+        said = _ask(program, "--version", "-env:UserInstallation=file:///nonexistent")
+        found = re.search(r"\b\d+(\.\d+)+\b", said.words)
+        if said.failed or found is None:
+            faults.append(f"{program} does not tell its version: {said}.")
             continue
         # A LibreOffice not from the distribution brings a Python of its own; it goes first,
         # because /usr/bin/python3 may have the bridge to another version.
-        for python in (program.with_name("python"), Path("/usr/bin/python3")):
-            if python.is_file() and _ask(python, "-I", "-c", "import uno; print('uno')") == "uno":
-                return Office(program=program, python=python, version=found.group())
-        faults.append(f"For {program} there is no Python that can import uno.")
+        asked = []
+        for python in (program.with_name("python"), PYTHON):
+            if python.is_file():
+                answer = _ask(python, "-I", "-c", "import uno; print('uno')")
+                if answer.words == "uno" and not answer.failed:
+                    return Office(program=program, python=python, version=found.group())
+                asked.append(f"{python}: {answer}")
+        tried = f" ({'; '.join(asked)})" if asked else ""
+        faults.append(f"For {program} there is no Python that can import uno{tried}.")
     named = os.environ.get("LETTERS_SOFFICE")
     if named and not faults:
         faults.append(f"LETTERS_SOFFICE names {named}, where there is no soffice.bin.")
@@ -75,9 +84,11 @@ def _programs() -> Iterator[Path]:
 
 def environment(home: Path) -> dict[str, str]:
     """Answer all the environment that LibreOffice and its Python are given."""
-    # UTC, because LibreOffice writes local time into the PDF; nothing of the owner's environment,
-    # because it may hold secrets and a virtual environment's paths.
+    # UTC, because LibreOffice writes local time into the PDF. Of the owner's environment only where
+    # fonts are, because it may hold secrets and a virtual environment's paths.
+    fonts = {name: os.environ[name] for name in _FONT_PLACES if os.environ.get(name)}
     return {
+        **fonts,
         "PATH": "/usr/bin:/bin",
         "HOME": str(home),
         "TMPDIR": str(home),
@@ -87,17 +98,38 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def _ask(*command: str | Path) -> str | None:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """What a program answered; `failed` says how it ended, if it did not end well."""
+
+    words: str
+    failed: str = ""
+
+    def __str__(self) -> str:
+        said = " ".join("".join(c if c.isprintable() else " " for c in self.words).split())
+        words = f"it said “{said[:200]}”" if said else "it said nothing"
+        return f"{self.failed}, and {words}" if self.failed else words
+
+
+def _ask(*command: str | Path) -> _Said:
     try:
         done = subprocess.run(  # noqa: S603  (no shell)
             command,
             cwd="/",
             env=environment(Path("/nonexistent")),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=START_SECONDS,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+    except OSError as fault:
+        return _Said(words="", failed=f"it cannot be run ({fault.strerror})")
+    except subprocess.TimeoutExpired:
+        return _Said(words="", failed=f"it did not answer within {START_SECONDS:g} seconds")
+    words = done.stdout.decode(errors="replace").strip()
+    if done.returncode:
+        # the last line is the reason, where a program has much to say
+        *_, last = words.splitlines() or [""]
+        return _Said(words=last, failed=f"it ended with exit code {done.returncode}")
+    return _Said(words=words)

@@ -23,6 +23,8 @@ import pytest
 from docx.oxml.ns import qn
 
 from pipeline.convert import Converter, Office, directory, find_office, finish
+from pipeline.convert import office as finding
+from pipeline.convert.fonts import missing
 from pipeline.convert.rewriting import in_order
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 
@@ -51,7 +53,9 @@ def letter(text: str = "Stevenage Borough Council") -> bytes:
     document.core_properties.title = "Annual Review letter 2020"
     for language in document.styles.element.iter(qn("w:lang")):
         language.set(qn("w:val"), "en-GB")
-    document.styles["Normal"].font.name = "Liberation Sans"
+    for fonts in document.styles.element.iter(qn("w:rFonts")):
+        fonts.attrib.clear()
+        fonts.set(qn("w:ascii"), "Liberation Sans")
     document.add_heading("Annual Review letter 2020", 1)
     document.add_paragraph(text)
     file = io.BytesIO()
@@ -550,8 +554,172 @@ def test_nothing_a_letter_links_to_is_fetched(
 
 def test_an_office_that_cannot_start_is_unavailable_and_says_what_it_said(office: Office) -> None:
     wrong = Office(program=Path("/bin/false"), python=office.python, version="0.0")
-    with pytest.raises(Unavailable, match="exit code 1 before it could be reached"):
-        Converter(wrong, timeout=60).convert(letter())
+    with (
+        pytest.raises(
+            Unavailable,
+            match=r"exit code 1 before it could be reached\. Install it again, .* again\.$",
+        ),
+        Converter(wrong, timeout=60),
+    ):
+        pass
+
+
+def test_an_office_that_hangs_at_its_start_is_ended(office: Office, tmp_path: Path) -> None:
+    (tmp_path / "soffice.bin").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "soffice.bin").chmod(0o755)
+    hanging = Office(program=tmp_path / "soffice.bin", python=office.python, version="0.0")
+    converter = Converter(hanging, timeout=60, start_timeout=1)
+    with pytest.raises(Unavailable, match=r"no answer within 1 seconds\. It last said: nothing\."):
+        converter.convert(letter())
+    (directory,) = directories(tmp_path)
+    assert processes_about(directory) == []
+    converter.close()
+    assert directories(tmp_path) == []
+
+
+def fontconfig(folder: Path, *families: str) -> str:
+    """Give a fontconfig that knows these of this machine's fonts and no others."""
+    fonts = folder / "fonts"
+    fonts.mkdir()
+    for family in families:
+        found = subprocess.run(
+            ["fc-list", f":family={family}", "file"], capture_output=True, text=True, check=True
+        )
+        for line in found.stdout.splitlines():
+            file = Path(line.rstrip(": "))
+            (fonts / file.name).symlink_to(file)
+    file = folder / "fonts.conf"
+    file.write_text(
+        '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
+        f"<dir>{fonts}</dir><cachedir>{folder}/cache</cachedir></fontconfig>"
+    )
+    return str(file)
+
+
+def test_a_letter_is_not_set_in_another_font(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FONTCONFIG_FILE", fontconfig(tmp_path, "DejaVu Sans"))
+    with Converter(office, timeout=60) as converter:
+        with pytest.raises(
+            Misconfigured,
+            match=r"^The letters are set in Liberation Sans, which this machine does not have: "
+            r"their lines .* \(apt install fonts-liberation\).* a font that is here\.$",
+        ):
+            converter.convert(letter())
+        dejavu = letter_in("DejaVu Sans")
+        assert b"DejaVuSans" in converter.convert(dejavu)
+
+
+def test_without_any_font_nothing_is_made(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FONTCONFIG_FILE", fontconfig(tmp_path))
+    with pytest.raises(Misconfigured, match=r"no fonts at all\. Install the Liberation fonts"):
+        Converter(office, timeout=60).convert(letter())
+
+
+def letter_in(*fonts: str) -> bytes:
+    """Give a letter with a paragraph in each font; its styles name fonts that nothing is set in."""
+    document = docx.Document()
+    for font in fonts:
+        document.add_paragraph().add_run(f"Words in {font}").font.name = font
+    document.add_paragraph("   ")
+    file = io.BytesIO()
+    document.save(file)
+    return file.getvalue()
+
+
+def styled() -> bytes:
+    """Give a letter in its styles' own fonts, which are the theme's."""
+    document = docx.Document()
+    document.add_heading("In the font of headings", 1)
+    document.add_paragraph("In the font of the body")
+    file = io.BytesIO()
+    document.save(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("written", "there", "lacking"),
+    [
+        (letter(), ["Liberation Sans"], []),
+        (letter(), ["liberation sans"], []),
+        (letter(), ["DejaVu Sans"], ["Liberation Sans"]),
+        (letter_in("Arial", "Gill Sans"), ["Liberation Sans"], ["Gill Sans"]),
+        (letter_in("Arial", "Gill Sans"), ["Arial", "Gill Sans"], []),
+        (letter_in("Arial", "Gill Sans"), [], ["Arial", "Gill Sans"]),
+        (letter_in("Times New Roman"), ["Liberation Sans"], ["Times New Roman"]),
+        (letter_in("Times New Roman"), ["Liberation Serif"], []),
+        (styled(), ["Carlito", "Caladea"], []),
+        (styled(), [], ["Calibri", "Cambria"]),
+        (b"PK no docx at all", [], []),
+        (letter()[:2000], [], []),
+    ],
+)
+def test_the_fonts_that_words_are_set_in(
+    written: bytes, there: list[str], lacking: list[str]
+) -> None:
+    assert missing(written, there) == lacking
+
+
+def test_a_font_that_the_letter_brings_along_is_there() -> None:
+    made = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(letter_in("Gill Sans"))) as old,
+        zipfile.ZipFile(made, "w") as new,
+    ):
+        for name in old.namelist():
+            part = old.read(name)
+            if name == "word/fontTable.xml":
+                part = part.replace(
+                    b"</w:fonts>",
+                    b'<w:font w:name="Gill Sans"><w:embedRegular/></w:font></w:fonts>',
+                )
+            new.writestr(name, part)
+    assert missing(made.getvalue(), []) == []
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("exit 3", "does not tell its version: it ended with exit code 3, and it said nothing."),
+        ("echo one; echo two >&2; exit 1", "it ended with exit code 1, and it said “two”."),
+        ("echo rubbish", "does not tell its version: it said “rubbish”."),
+        ("kill -SEGV $$", "it ended with exit code -11, and it said nothing."),
+        (
+            None,
+            "does not tell its version: it cannot be run (Permission denied), and it said nothing.",
+        ),
+    ],
+)
+def test_an_office_that_does_not_answer_is_named_with_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, expected: str
+) -> None:
+    program = tmp_path / "soffice.bin"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755 if script else 0o644)
+    monkeypatch.setenv("LETTERS_SOFFICE", str(program))
+    with pytest.raises(Misconfigured) as raised:
+        find_office()
+    said = str(raised.value)
+    assert f"{program} does not tell its version: " in said
+    assert expected in said
+    assert said.endswith("in the environment variable LETTERS_SOFFICE.")
+
+
+def test_a_python_without_the_bridge_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (("soffice.bin", "echo 25.2.3"), ("python", "echo No module uno; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("LETTERS_SOFFICE", str(tmp_path))
+    monkeypatch.setattr(finding, "PYTHON", tmp_path / "no python")
+    with pytest.raises(
+        Misconfigured, match=r"no Python .* exit code 1, and it said “No module uno”"
+    ):
+        find_office()
 
 
 def test_a_missing_office_is_for_a_person_to_install(
