@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import completion
 from pipeline.settings import Settings, load
 
 _chosen: dict[str, Path] = {}
@@ -29,10 +30,31 @@ Config = Annotated[
     ),
 ]
 Year = Annotated[
-    int, typer.Argument(min=1974, max=9999, help="The year of the letters, such as 2020.")
+    int,
+    typer.Argument(
+        min=1974,
+        max=9999,
+        autocompletion=completion.years,
+        help="The year of the letters, such as 2020.",
+    ),
 ]
 YearOption = Annotated[
-    int | None, typer.Option("--year", min=1974, max=9999, help="The year of the letter.")
+    int | None,
+    typer.Option(
+        "--year",
+        min=1974,
+        max=9999,
+        autocompletion=completion.years,
+        help="The year of the letter; needed only where there are several.",
+    ),
+]
+Authority = Annotated[
+    str,
+    typer.Argument(
+        metavar="AUTHORITY",
+        autocompletion=completion.authorities,
+        help="An authority: its code, its name or a part of it, such as stevenage.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, for scripts.")]
 By = Annotated[
