@@ -102,6 +102,11 @@ class Value:
 
     def _day(self, value: date, holds: Holds) -> str:
         exact = value if isinstance(value, datetime) else datetime(*value.timetuple()[:3])  # noqa: DTZ001 - a sheet's times have no zone
+        if exact < self.epoch:
+            raise Wrong(
+                "holds a date before the first that a spreadsheet knows; "
+                "type it as text, such as 1889-04-01."
+            )
         day = exact.date().isoformat()
         match holds:
             case Holds.DAY:

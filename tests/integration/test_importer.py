@@ -1,11 +1,10 @@
 """CSV folders into real databases: what is taken, what is refused, and in which words."""
 
 import csv
-import io
 import re
 import threading
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -22,89 +21,10 @@ from pipeline.importer import Counted, import_folder, load, read_folder
 from pipeline.importer.lines import FILE_LIMIT
 from pipeline.importer.relations import RELATIONS
 from pipeline.letter import compose, hidden_character
+from tests.supplied import GOOD, good, write
 
 PROJECT = Path(__file__).resolve().parents[2]
 SAMPLE = PROJECT / "sample"
-
-# One good row of every file; a test changes what it is about.
-GOOD: Mapping[str, Mapping[str, str]] = {
-    "authorities": {
-        "code": "E07000243",
-        "name": "Stevenage Borough Council",
-        "kind": "district",
-        "noun": "Council",
-        "active_from": "",
-        "active_to": "",
-        "successor_code": "",
-    },
-    "officers": {
-        "authority_code": "E07000243",
-        "role": "chief_executive",
-        "honorific": "Mr",
-        "given_name": "",
-        "family_name": "Partridge",
-        "post": "Chief Executive",
-        "email": "chief.executive@stevenage.gov.example",
-        "active_from": "",
-        "active_to": "",
-    },
-    "decisions": {
-        "case_reference": "19 001 234",
-        "authority_code": "E07000243",
-        "received_on": "2019-06-01",
-        "decided_on": "2019-11-05",
-        "category": "Housing",
-        "outcome": "upheld",
-        "remedied_early": "0",
-    },
-    "compliance": {
-        "case_reference": "18 009 999",
-        "authority_code": "E07000243",
-        "recorded_on": "2019-12-01",
-        "outcome": "complied",
-    },
-    "remarks": {
-        "year": "2020",
-        "authority_code": "E07000243",
-        "position": "1",
-        "text": "Thank you for attending our seminar.",
-    },
-    "editions": {
-        "year": "2020",
-        "letter_date": "2020-07-22",
-        "published_on": "2020-07-29",
-        "period_start": "2019-04-01",
-        "period_end": "2020-03-31",
-        "signatory": "Michael King",
-        "signatory_posts": '["Local Government and Social Care Ombudsman"]',
-        "facts": '{"delegates": 178}',
-        "copied_roles": '["link_officer"]',
-        "prepare_on": "",
-        "dispatch_at": "",
-    },
-    "published_averages": {
-        "year": "2020",
-        "kind": "district",
-        "measure": "upheld",
-        "percent": "45",
-    },
-}
-
-
-def write(folder: Path, name: str, rows: Sequence[Mapping[str, str]]) -> Path:
-    """A CSV file as a spreadsheet program writes it: BOM and CRLF."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    path = folder / f"{name}.csv"
-    path.write_bytes(b"\xef\xbb\xbf" + out.getvalue().encode())
-    return path
-
-
-def good(folder: Path, *names: str) -> None:
-    for name in names or GOOD:
-        write(folder, name, [GOOD[name]])
 
 
 def faults(folder: Path) -> tuple[str, ...]:
