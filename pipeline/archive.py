@@ -23,6 +23,19 @@ CODE_LENGTH = 32
 SLUG_LENGTH = 80
 HASH_LENGTH = 12
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+_SEE_THE_DISK = "See to its disk, or name another folder in archive.url"
+_FIXES = (
+    ((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Make room on its disk"),
+    (
+        (errno.ENOTDIR, errno.EEXIST, errno.EISDIR),
+        "Something else is in the way of one of its folders: move it, or correct archive.url",
+    ),
+    (
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "Make the folder writable for whoever runs this, or name another in archive.url",
+    ),
+)
+_LOGIN = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class Archive:
@@ -33,13 +46,18 @@ class Archive:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = _without_login(url)
         try:
             self._files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as fault:
             raise Misconfigured(
-                f"The archive {url} cannot be used: {fault}. Give a folder, or install what its"
-                " protocol needs."
+                f"The archive {self._url} cannot be used: {_sentence(fault)}. Give a folder in"
+                " archive.url, or install what its protocol needs."
+            ) from None  # the fault's own words may hold the whole URL, and that a password
+        except OSError as fault:
+            raise Unavailable(
+                f"The archive {self._url} cannot be reached: {fault.strerror or fault}. Check that"
+                " archive.url is right and that its server runs."
             ) from fault
         self._root = str(root).rstrip("/")
         self._folder = Path(root) if isinstance(self._files, LocalFileSystem) else None
@@ -64,7 +82,10 @@ class Archive:
                 f"The archive has no file {place}. Put it back from a backup."
             ) from fault
         except OSError as fault:
-            raise Unavailable(f"The archive's file {place} cannot be read: {fault}.") from fault
+            raise Unavailable(
+                f"The archive's file {place} cannot be read: {fault.strerror or fault}. Mend that,"
+                " or put the file back from a backup."
+            ) from fault
         found = hashlib.sha256(data).hexdigest()
         if found != sha256.lower():
             raise Unavailable(
@@ -78,12 +99,19 @@ class Archive:
         try:
             return bool(self._files.isfile(self._path(name)))
         except OSError as fault:
-            raise Unavailable(f"The archive {self._url} cannot be looked at: {fault}.") from fault
+            raise Unavailable(
+                f"The archive {self._url} cannot be looked at: {fault.strerror or fault}. Check"
+                " that archive.url is right and may be read."
+            ) from fault
 
     def location(self, name: str) -> str:
         """Answer the path (of a folder) or URL (of anything else) at which a file is opened."""
         path = self._path(name)
-        return path if self._folder is not None else str(self._files.unstrip_protocol(path))
+        return (
+            path
+            if self._folder is not None
+            else _without_login(str(self._files.unstrip_protocol(path)))
+        )
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{_checked(name)}"
@@ -98,9 +126,10 @@ class Archive:
                 except FileExistsError:  # put by another process in the meantime
                     there = path.read_bytes()
         except OSError as fault:
+            fix = next((fix for codes, fix in _FIXES if fault.errno in codes), _SEE_THE_DISK)
             raise Unavailable(
-                f"The archive cannot keep {path}: {fault.strerror or fault}. Make room there, or"
-                " make the folder writable; nothing of the file is left behind."
+                f"The archive cannot keep {path}: {fault.strerror or fault}. {fix}, and run this"
+                " again; nothing of the file is left behind."
             ) from fault
         if there is not None:
             self._leave_alone(str(path), there, data)
@@ -115,7 +144,10 @@ class Archive:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._files.pipe_file(path, data)
         except OSError as fault:
-            raise Unavailable(f"The archive cannot keep {place}: {fault}.") from fault
+            raise Unavailable(
+                f"The archive cannot keep {place}: {fault.strerror or fault}. Check that"
+                " archive.url is right and that its server runs, and run this again."
+            ) from fault
 
     def _leave_alone(self, place: str, there: bytes, data: bytes) -> None:
         if there != data:
@@ -149,6 +181,15 @@ def _stem(code: str, authority: str, sha256: str) -> str:
     ]
     stem = "-".join(part.strip("-") for part in parts if part.strip("-")) or "letter"
     return f"{stem}.{sha256[:HASH_LENGTH].lower()}"
+
+
+def _without_login(text: str) -> str:
+    """A URL, or words that hold one, without the user and the password before its host."""
+    return _LOGIN.sub("***@", text)
+
+
+def _sentence(fault: Exception) -> str:
+    return _without_login(str(fault)).rstrip(".")
 
 
 def _ascii(text: str) -> str:

@@ -5,9 +5,13 @@ octets that were sent, untouched and with their CRLF line endings (a Maildir may
 are kept because the stored message is compared with the sent one byte for byte). A file is written
 in tmp/, flushed to disk and renamed into new/ before the client reads its 250, so what has been
 accepted survives a crash of this process and of the machine. See https://cr.yp.to/proto/maildir.html.
+
+Whether there is room is asked before each message. A Maildir that can keep nothing is trouble with
+the server, not with the message: 421 at MAIL, so that nothing counts as an attempt.
 """
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import itertools
@@ -28,6 +32,8 @@ from pipeline.errors import Refused, Unavailable
 
 _SIZE_LIMIT: Final = 64 * 1024 * 1024
 _HEAD_LIMIT: Final = 256 * 1024
+_COPIES_AT_ONCE: Final = 8
+"""As many as may be written between the question whether there is room and the last octet."""
 _STOP_SECONDS: Final = 10.0
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -39,7 +45,7 @@ class CaptureServer:
 
     `port` 0 takes any free one; read `.port` once inside the context. Two servers, in one process
     or in several, may share a Maildir. Raises `Refused` for a host that is not loopback, and
-    `Unavailable` if the folder cannot be made or the port is taken.
+    `Unavailable` if the folder cannot be made or written to, or the port is taken.
     """
 
     def __init__(self, maildir: Path, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -52,9 +58,12 @@ class CaptureServer:
         try:
             for folder in ("tmp", "new", "cur"):
                 (self.maildir / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            _try_out(self.maildir)
         except OSError as error:
             raise Unavailable(
-                f"The Maildir {self.maildir} cannot be made: {error.strerror}."
+                f"The Maildir {self.maildir} cannot keep mail: {error.strerror}. "
+                "Make room there and let whoever runs this write to it, or name another folder in "
+                "mail.capture; then run this again."
             ) from error
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -162,6 +171,22 @@ class _Keeper:
     def __init__(self, maildir: Path) -> None:
         self._maildir = maildir
 
+    async def handle_MAIL(  # noqa: N802 -- the name aiosmtpd looks for
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Take the sender, if mail can be kept just now."""
+        del server, session
+        try:
+            _try_out(self._maildir, _announced(options))
+        except OSError as error:
+            return (
+                f"421 4.3.1 The Maildir {self._maildir} cannot keep mail: {error.strerror}. "
+                "Make room there and let whoever runs this write to it; then run this again."
+            )
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 2.1.0 Ok"
+
     async def handle_DATA(  # noqa: N802 -- the name aiosmtpd looks for
         self, server: SMTP, session: Session, envelope: Envelope
     ) -> str:
@@ -198,6 +223,28 @@ class _Keeper:
                 path.unlink(missing_ok=True)
             raise
         return written[0].name
+
+
+def _announced(options: list[str]) -> int:
+    """The octets that a client says its message has; 0 if it does not say."""
+    sizes = [option.upper().removeprefix("SIZE=") for option in options]
+    return max((int(size) for size in sizes if size.isdecimal()), default=0)
+
+
+def _try_out(maildir: Path, size: int = 0) -> None:
+    """Raise OSError unless a file can go through tmp/ into new/ and there is room for a message."""
+    probe = maildir / "tmp" / f".{_unique_name()}"
+    arrived = maildir / "new" / probe.name
+    try:
+        probe.write_bytes(b"\r\n")
+        probe.rename(arrived)
+    finally:
+        for path in (probe, arrived):
+            with contextlib.suppress(OSError):
+                path.unlink()
+    disk = os.statvfs(maildir)
+    if disk.f_blocks and disk.f_bavail * disk.f_frsize < size * _COPIES_AT_ONCE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _unique_name() -> str:

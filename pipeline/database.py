@@ -4,6 +4,7 @@ SQLite is opened in autocommit driver mode and every writer begins with BEGIN IM
 driver's defaults, concurrent read-then-write updates were lost silently.
 """
 
+import math
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 from pipeline.errors import LettersError, Misconfigured, Unavailable
 
 _BUSY_TIMEOUT_S = 30
+_LONGEST_S = 3600
 _CONNECT_TIMEOUT_S = 10
 
 _WRITE = "write for example sqlite:///var/letters.db or postgresql://user@host/name."
@@ -38,12 +40,12 @@ _SQLITE_FIXES = {
         "SQLite writes files beside its own, so the folder must be writable too"
     ),
     "is full": "Make room on its disk and run this again; nothing was half written",
-    "is locked": "Another program is writing to it; run this again when that has finished",
-    "unable to open": "Check that {setting} is right, and that its folder and file may be read",
-    "disk I/O": (
-        "Check that {setting} names a file and not a folder; "
-        "if so, its disk or the network has failed: see the system's log"
+    "is locked": (
+        "Another program has been writing to it for {patience:g} seconds; run this again when that "
+        "has finished, or wait longer with ?timeout=SECONDS at the end of {setting}"
     ),
+    "unable to open": "Check that {setting} is right, and that its folder and file may be read",
+    "disk I/O": "Its disk or the network has failed, or is full: see the system's log",
 }
 
 
@@ -115,6 +117,11 @@ class Database:
             with self._engine.connect() as connection, connection.begin():
                 yield connection
         except sa.exc.DBAPIError as error:
+            if self.path is not None and self.path.is_dir():
+                raise Misconfigured(
+                    f"The database {self} is a folder; {self._setting or 'its URL'} must name a "
+                    "file, as in sqlite:///var/letters.db."
+                ) from error
             explained = self._explained(error)
             if explained is None:
                 raise
@@ -150,7 +157,7 @@ class Database:
             fix = f"Check that the server runs and can be reached, and that {setting} is right"
         for sign, known in _SQLITE_FIXES.items():
             if self.is_sqlite and sign in reason:
-                fix = known.format(setting=setting)
+                fix = known.format(setting=setting, patience=_patience(self._url))
         return Unavailable(f"The database {self} cannot be used: {reason}. {fix}.")
 
     def close(self) -> None:
@@ -181,10 +188,22 @@ def parse_url(url: str, *, setting: str = "") -> URL:
         raise Misconfigured(
             f"{named} names a database of the kind {backend}, which is not supported; {_WRITE}"
         )
-    if parsed.host or parsed.username or parsed.password or parsed.port or parsed.query:
+    if (
+        parsed.host
+        or parsed.username
+        or parsed.password
+        or parsed.port
+        or parsed.query.keys() - {"timeout"}
+    ):
         raise Misconfigured(
             f"{named} names more than a file; write three slashes before a path within the project "
-            "(sqlite:///var/letters.db), four before a whole one, and nothing after the path."
+            "(sqlite:///var/letters.db), four before a whole one, and nothing after the path but "
+            "?timeout=SECONDS."
+        )
+    if not 0 <= _patience(parsed) <= _LONGEST_S:
+        raise Misconfigured(
+            f"{named} names a timeout that is no time to wait for another program; write a number "
+            f"of seconds from 0 to {_LONGEST_S} after ?timeout=."
         )
     if not parsed.database or parsed.database == ":memory:":
         raise Misconfigured(
@@ -192,6 +211,16 @@ def parse_url(url: str, *, setting: str = "") -> URL:
             "name a file, as in sqlite:///var/letters.db."
         )
     return parsed.set(drivername="sqlite")
+
+
+def _patience(url: URL) -> float:
+    """The seconds to wait for another program that writes to an SQLite file; -1 for nonsense."""
+    given = url.query.get("timeout", str(_BUSY_TIMEOUT_S))
+    try:
+        seconds = float(given) if isinstance(given, str) else -1.0
+    except ValueError:
+        return -1.0
+    return seconds if math.isfinite(seconds) else -1.0
 
 
 def _reopen(url: str, read_only: bool, setting: str) -> Database:
@@ -217,7 +246,7 @@ def _engine(url: URL, *, read_only: bool, setting: str) -> sa.Engine:
         return sqlite3.connect(
             uri,
             uri=True,
-            timeout=_BUSY_TIMEOUT_S,
+            timeout=_patience(url),
             isolation_level=None,  # autocommit: the transactions are begun by hand, above
             check_same_thread=False,
         )

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,11 @@ from hypothesis import strategies as st
 
 from pipeline.archive import Archive, letter_name
 from pipeline.errors import Misconfigured, Refused, Unavailable
+from tests.postgres import free_port
 
 NAME = "2020/E07000243-stevenage-borough-council.0123456789ab.pdf"
 DATA = b"%PDF-1.7 one letter"
+SECRET = "swordfish"  # noqa: S105 - nobody's
 HASH = hashlib.sha256(DATA).hexdigest()
 
 
@@ -94,8 +97,19 @@ def test_elsewhere_a_location_is_a_url() -> None:
 
 
 def test_an_unknown_protocol_is_for_a_person_to_mend() -> None:
-    with pytest.raises(Misconfigured, match="nowhere://x"):
+    with pytest.raises(Misconfigured, match=r"nowhere://x .* Give a folder in archive\.url, or"):
         Archive("nowhere://x")
+
+
+def test_a_server_that_is_not_there_is_unavailable_and_no_password_is_shown() -> None:
+    with pytest.raises(
+        Unavailable, match=r"ftp://\*\*\*@127\.0\.0\.1:\d+/x cannot be reached"
+    ) as raised:
+        Archive(f"ftp://letters:{SECRET}@127.0.0.1:{free_port()}/x")
+    assert SECRET not in str(raised.value)
+    with pytest.raises(Misconfigured) as refused:
+        Archive(f"nowhere://letters:{SECRET}@there/x")
+    assert SECRET not in "".join(traceback.format_exception(refused.value))
 
 
 def test_a_file_damaged_on_disk_is_not_given(tmp_path: Path) -> None:
@@ -109,7 +123,7 @@ def test_a_file_damaged_on_disk_is_not_given(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_a_folder_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "2020").write_bytes(b"in the way")
-    with pytest.raises(Unavailable, match="cannot keep"):
+    with pytest.raises(Unavailable, match=r"cannot keep .*Something else is in the way"):
         Archive(str(tmp_path)).put(NAME, DATA)
 
 
@@ -175,7 +189,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_unavailable_and_keeps_nothing_in_part(small_disk: Path) -> None:
     archive = Archive(str(small_disk))
     archive.put(NAME, DATA)
-    with pytest.raises(Unavailable, match=rf"cannot keep {small_disk}.*No space left"):
+    with pytest.raises(
+        Unavailable, match=rf"cannot keep {small_disk}.*No space left.*Make room on its disk"
+    ):
         archive.put("2020/large.pdf", b"x" * 4_000_000)
     assert files(small_disk) == [NAME]
     assert not archive.exists("2020/large.pdf")

@@ -28,6 +28,16 @@ def hand_over(port: int, data: bytes, *recipients: str) -> tuple[int, bytes]:
         return client.data(data)
 
 
+@contextmanager
+def in_a_transaction(port: int) -> Iterator[smtplib.SMTP]:
+    """A client whose sender and recipient have been taken."""
+    with smtplib.SMTP("127.0.0.1", port, "client.test", timeout=20) as client:
+        client.ehlo()
+        assert client.mail(SENDER)[0] == 250
+        assert client.rcpt(CHIEF)[0] == 250
+        yield client
+
+
 def files(maildir: Path, folder: str = "new") -> list[Path]:
     return sorted((maildir / folder).iterdir())
 
@@ -114,10 +124,25 @@ def test_no_room_is_452_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_has_gone_is_451_and_a_later_message_is_kept(tmp_path: Path) -> None:
     with CaptureServer(tmp_path) as server:
-        (tmp_path / "new").rmdir()
-        assert hand_over(server.port, BODY, CHIEF, "b@x.example")[0] == 451
+        with in_a_transaction(server.port) as client:
+            (tmp_path / "new").rmdir()
+            assert client.data(BODY)[0] == 451
         assert files(tmp_path, "tmp") == []
         (tmp_path / "new").mkdir()
+        assert hand_over(server.port, BODY)[0] == 250
+
+
+def test_where_nothing_can_be_kept_no_message_is_begun(tmp_path: Path) -> None:
+    """Trouble with the server, at MAIL: so no message counts as refused."""
+    with CaptureServer(tmp_path) as server:
+        (tmp_path / "new").rmdir()
+        with smtplib.SMTP("127.0.0.1", server.port, "client.test", timeout=20) as client:
+            client.ehlo()
+            code, text = client.mail(SENDER)
+        assert code == 421
+        assert f"{tmp_path} cannot keep mail: No such file or directory. " in text.decode()
+        (tmp_path / "new").mkdir()
+        assert files(tmp_path, "tmp") == []
         assert hand_over(server.port, BODY)[0] == 250
 
 
@@ -150,7 +175,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 def test_a_maildir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(Unavailable, match="file/mail"):
+    with pytest.raises(Unavailable, match=r"file/mail cannot keep mail: Not a dir.* mail\.capture"):
         CaptureServer(tmp_path / "file" / "mail").__enter__()
 
 

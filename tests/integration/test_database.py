@@ -42,7 +42,12 @@ def said(error: BaseException) -> str:
         ("sqlite://", "in memory, which keeps no record; name a file"),
         ("sqlite:///:memory:", "in memory, which keeps no record; name a file"),
         ("sqlite://var/letters.db", "more than a file; write three slashes"),
-        ("sqlite:///var/letters.db?mode=ro", "more than a file.*nothing after the path"),
+        ("sqlite:///var/letters.db?mode=ro", "more than a file.*nothing after the path but"),
+        ("sqlite:///l.db?timeout=5&mode=ro", "more than a file.*nothing after the path but"),
+        ("sqlite:///l.db?timeout=soon", r"a timeout .* from 0 to 3600 after \?timeout=\.$"),
+        ("sqlite:///l.db?timeout=-1", "a timeout that is no time"),
+        ("sqlite:///l.db?timeout=inf", "a timeout that is no time"),
+        ("sqlite:///l.db?timeout=1&timeout=2", "a timeout that is no time"),
         (f"postgresql://letters:{SECRET}@{SECRET}@h/d", "more than one @; write %40"),
     ],
 )
@@ -132,16 +137,11 @@ def torn(path: Path) -> None:
     path.write_bytes(kept[:4096] + b"\x7f" * (len(kept) - 4096))
 
 
-def a_folder(path: Path) -> None:
-    path.mkdir()
-
-
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
         (scrambled, "file is not a database. Another kind of file.*correct source.url or move it"),
         (torn, "malformed. The file is damaged; put a backup"),
-        (a_folder, r"\. Check that source\.url (is right|names a file and not a folder)"),
     ],
 )
 @pytest.mark.parametrize("read_only", [True, False])
@@ -156,6 +156,15 @@ def test_a_file_that_is_no_database(
         db.read() as connection,
     ):
         connection.execute(sa.text("SELECT * FROM t")).all()
+    said(raised.value)
+    db.close()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_folder_is_no_database(tmp_path: Path, read_only: bool) -> None:
+    db = Database(f"sqlite:///{tmp_path}", read_only=read_only, setting="source.url")
+    with pytest.raises(Misconfigured, match=r"is a folder; source\.url must name a file") as raised:
+        db.read().__enter__()
     said(raised.value)
     db.close()
 
@@ -208,22 +217,30 @@ def test_a_full_disk_says_so_and_leaves_nothing_half_written(counter: str) -> No
     db.close()
 
 
-def test_a_locked_database_says_so(counter: str) -> None:
-    db, other = Database(counter), Database(counter)
-
-    @event.listens_for(db.engine, "connect")
-    def do_not_wait(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA busy_timeout = 0")
-
+def test_a_locked_database_says_so(counter: str, tmp_path: Path) -> None:
+    db = Database(absolute_url(f"{counter}?timeout=0.1", tmp_path), setting="database.url")
+    other = Database(counter)
     with other.write() as connection:
         connection.execute(INSERT, {"words": "one"})
-        with pytest.raises(Unavailable, match=r"locked\. Another program") as raised, db.write():
+        with (
+            pytest.raises(Unavailable, match=r"locked\. Another .* 0\.1 seconds") as raised,
+            db.write(),
+        ):
             pass
-        said(raised.value)
+        assert "?timeout=SECONDS at the end of database.url" in said(raised.value)
         assert _count(db) == 0
     assert _count(db) == 1
     db.close()
     other.close()
+
+
+@pytest.mark.parametrize(("query", "milliseconds"), [("", 30_000), ("?timeout=2.5", 2500)])
+def test_how_long_another_writer_is_waited_for(counter: str, query: str, milliseconds: int) -> None:
+    db = pickle.loads(pickle.dumps(Database(counter + query)))  # noqa: S301 - our own
+    with db.read() as connection:
+        assert connection.scalar(sa.text("PRAGMA busy_timeout")) == milliseconds
+    assert "timeout" not in str(db)
+    db.close()
 
 
 def test_a_missing_table_and_a_broken_rule_are_for_whoever_asked(db: Database) -> None:
