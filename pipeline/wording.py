@@ -63,6 +63,7 @@ _TAG: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _UNPRINTABLE: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_CLOSERS: Final = {"{{": "}}", "{%": "%}", "{#": "#}"}
 _INSTEAD: Final = "write only {{ field }}, {% if field %} and {% for each in list %}"
 
 
@@ -176,11 +177,19 @@ class _Part:
                 line = self.source.count("\n", 0, found.start()) + 1
                 yield f"{self._line(line)}: the tag is longer than {_LONGEST_TAG} characters."
                 return
+        if opened := _unclosed(self.source):
+            line = self.source.count("\n", 0, opened.start()) + 1
+            closer = _CLOSERS[opened[0]]
+            yield (
+                f"{self._line(line)}: the tag opened with {opened[0]} is not closed; write"
+                f" {closer} where it ends."
+            )
+            return
         try:
             tree = self._tree()
         except TemplateSyntaxError as error:
             lineno = error.lineno
-            if "end of template" in str(error.message):
+            if "looking for" in str(error.message):
                 lineno = _opened_at(self.template) or lineno
             yield f"{self._line(lineno)}: {_in_our_words(error)}"
         except (RecursionError, ValueError, OverflowError):
@@ -253,8 +262,8 @@ class _Part:
                 why = _wrong_loop(node, looping=looping)
             case nodes.Getattr(attr=name) if name.startswith("_"):
                 why = f"the name {name} starts with an underscore, which no field does; correct it."
-            case nodes.Operand(op=sign) if sign not in _COMPARISONS:
-                why = f"the comparison {sign} is not permitted; only == and != can be used."
+            case nodes.Compare(ops=signs) if any(each.op not in _COMPARISONS for each in signs):
+                why = "of the comparisons only == and != can be used; ask for those."
             case _ if not isinstance(node, _PERMITTED):
                 why = (
                     "a template may print fields and use if and for; this"
@@ -374,6 +383,19 @@ def _says_something(found: Iterable[nodes.Node]) -> bool:
     return False
 
 
+def _unclosed(source: str) -> re.Match[str] | None:
+    """The first tag that is opened and not closed before the next one, or None."""
+    opened = None
+    for found in re.finditer(r"\{\{|\{%|\{#|\}\}|%\}|#\}", source):
+        if opened is None:
+            opened = found if found[0] in _CLOSERS else None
+        elif found[0] == _CLOSERS[opened[0]]:
+            opened = None
+        elif opened[0] != "{#" and found[0] in _CLOSERS:
+            return opened
+    return opened
+
+
 def _opened_at(source: str) -> int | None:
     """The line of the innermost `if` or `for` that is not closed."""
     opened: list[int] = []
@@ -387,7 +409,7 @@ def _opened_at(source: str) -> int | None:
 
 def _in_our_words(error: TemplateSyntaxError) -> str:
     words = str(error.message).rstrip(".")
-    if "end of template" in words:
+    if "looking for" in words:
         return "{% endif %} or {% endfor %} is missing; write it where this ends."
     if re.search("char '[“”‘’]'", words):
         return "a tag holds curly quotes; write straight ones, \" or '."

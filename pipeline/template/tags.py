@@ -43,7 +43,7 @@ def _parsed(part: Part) -> nodes.Template:
     try:
         tree = environment(escape=True).parse(part.source)
     except TemplateSyntaxError as error:
-        lineno = _opened_at(part.source) if "end of template" in str(error) else error.lineno
+        lineno = _opened_at(part.source) if "looking for" in str(error) else error.lineno
         raise Misconfigured(
             f"In {part.at(lineno)}: the tag cannot be understood. {_in_our_words(error)}"
         ) from error
@@ -104,7 +104,7 @@ def refuse_incomplete(needs: Needs, must: Collection[str]) -> None:
     missing = sorted(
         each for each in must if not each.endswith(f".{PERCENT}") and each not in needs.printed
     )
-    if must and not needs.used:
+    if must and not needs.printed:
         raise Misconfigured(
             "The template has no field in its pages, so that every letter would be the same; write"
             " fields such as {{ authority }} where a letter differs, or take an earlier copy."
@@ -140,7 +140,7 @@ def _try_tables(whole: str, part: Part) -> None:
 
 def _in_our_words(error: TemplateSyntaxError) -> str:
     words = str(error.message).rstrip(".")
-    if "end of template" in words:
+    if "looking for" in words:
         return (
             "It is opened but its {% endif %} or {% endfor %} is missing; write that where it ends."
         )
@@ -188,10 +188,8 @@ class _Reader:
                 self._refuse(
                     node, f"{words!r} holds a character that cannot be printed; remove it."
                 )
-            case nodes.Operand(op=sign) if sign not in _COMPARISONS:
-                self._refuse(
-                    node, f"the comparison {sign} is not permitted; only == and != can be used."
-                )
+            case nodes.Compare(ops=signs) if any(each.op not in _COMPARISONS for each in signs):
+                self._refuse(node, "of the comparisons only == and != can be used; ask for those.")
             case _ if not isinstance(node, _PERMITTED):
                 self._refuse(
                     node,
