@@ -1,6 +1,7 @@
 """CSV folders into real databases: what is taken, what is refused, and in which words."""
 
 import csv
+import os
 import re
 import threading
 import unicodedata
@@ -881,3 +882,187 @@ def test_the_documentation_names_the_columns_as_they_are() -> None:
             column.name: "" if column.may_be_absent else " +" if column.may_be_empty else " *"
             for column in relation.columns
         }
+
+
+# What rows say of each other -------------------------------------------------------------------
+
+
+def test_a_decision_is_held_against_stored_compliance(db: Database, tmp_path: Path) -> None:
+    """Also where compliance.csv is given, and says nothing of the case."""
+    write(tmp_path, "authorities", [GOOD["authorities"], {**GOOD["authorities"], "code": "E1"}])
+    case = {**GOOD["compliance"], "case_reference": "19 001 234", "authority_code": "E1"}
+    write(tmp_path, "compliance", [case])
+    import_folder(db, tmp_path)
+
+    good(tmp_path, "decisions", "compliance")
+    expected = (
+        "decisions.csv, line 2, column authority_code: 19 001 234 belongs to E07000243 here and to "
+        "E1 in compliance; correct the one that is wrong.",
+    )
+    assert refused(db, tmp_path) == expected
+    (tmp_path / "compliance.csv").unlink()
+    assert refused(db, tmp_path) == expected
+    # What is replaced is no longer there to contradict.
+    good(tmp_path, "compliance")
+    assert import_folder(db, tmp_path, replace=True).counts["compliance"] == Counted(
+        added=1, removed=1
+    )
+
+
+def test_one_spelling_for_a_case_in_both_tables(db: Database, tmp_path: Path) -> None:
+    good(tmp_path, "authorities", "decisions")
+    write(tmp_path, "compliance", [{**GOOD["compliance"], "case_reference": "19001234"}])
+    words = "column case_reference: {} is written {} in {}; write it in the same way."
+    (fault,) = refused(db, tmp_path)
+    assert fault.endswith(words.format("19001234", "19 001 234", "decisions"))
+    (tmp_path / "decisions.csv").unlink()
+    import_folder(db, tmp_path)
+    (tmp_path / "compliance.csv").unlink()
+    good(tmp_path, "decisions")
+    (fault,) = refused(db, tmp_path)
+    assert fault.endswith(words.format("19 001 234", "19001234", "compliance"))
+
+
+def test_chains_of_successors_end(db: Database, tmp_path: Path) -> None:
+    def register(**successors: str) -> None:
+        write(
+            tmp_path,
+            "authorities",
+            [
+                {**GOOD["authorities"], "code": code, "successor_code": successor}
+                for code, successor in successors.items()
+            ],
+        )
+
+    register(E1="E2", E2="E3", E3="")
+    import_folder(db, tmp_path)
+    register(E0="E1", E1="E2", E2="E3", E3="E1")
+    assert refused(db, tmp_path) == (
+        "authorities.csv, line 3, column successor_code: E1 is succeeded by E2 is succeeded by E3 "
+        "is succeeded by E1, so there is nobody to write to; the last of them has no "
+        "successor_code.",
+    )
+    register(E3="E2")  # closes the circle with what is stored
+    (fault,) = refused(db, tmp_path)
+    assert "E3 is succeeded by E2 is succeeded by E3" in fault
+    register(E1="E2", E2="E1", E4="E5", E5="E4")
+    assert len(refused(db, tmp_path)) == 2
+    register(E3="E2", E2="")
+    assert import_folder(db, tmp_path).counts["authorities"] == Counted(replaced=2)
+
+
+@pytest.mark.parametrize("written", ["0020-07-22T09:00", "1066-10-14T09:00", "9999-12-31T23:59"])
+def test_a_dispatch_in_an_impossible_year(tmp_path: Path, written: str) -> None:
+    (fault,) = only(tmp_path, "editions", "dispatch_at", written)
+    assert fault == (
+        f"editions.csv, line 2, column dispatch_at: {written} lies outside the years 1974 to 2199; "
+        "check the year."
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "noted"),
+    [
+        ("2020-07-22T09:00", False),
+        ("2020-08-05T09:00", False),
+        ("2020-08-06T09:00", True),
+        ("2020-07-07T09:00", True),
+        ("2021-07-22T09:00", True),
+    ],
+)
+def test_a_dispatch_far_from_the_letters_date_is_noted(
+    tmp_path: Path, written: str, noted: bool
+) -> None:
+    write(tmp_path, "editions", [{**GOOD["editions"], "dispatch_at": written}])
+    notes = read_folder(tmp_path).notes
+    assert notes == (
+        (
+            f"editions.csv, line 2, column dispatch_at: the letters of 2020 are to be sent on "
+            f"{written[:10]} and are dated 2020-07-22; check both.",
+        )
+        if noted
+        else ()
+    )
+
+
+def test_what_looks_odd_is_noted(db: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    codes = ("E1", "E2", "E3", "E4")
+    register = [{**GOOD["authorities"], "code": code} for code in codes]
+    register[3] |= {"active_to": "2019-12-31", "successor_code": "E1"}
+    write(folder, "authorities", [*register, {**register[0], "code": "E5"}])
+    chief = GOOD["officers"]
+    write(
+        folder,
+        "officers",
+        [
+            {**chief, "authority_code": "E1"},
+            {**chief, "authority_code": "E2", "email": ""},
+            {**chief, "authority_code": "E5"},
+        ],
+    )
+    decision = GOOD["decisions"]
+    write(
+        folder,
+        "decisions",
+        [
+            {**decision, "case_reference": f"19 00{n}", "authority_code": code, "decided_on": day}
+            for n, (code, day) in enumerate(
+                [
+                    ("E1", "2019-11-05"),
+                    ("E2", "2020-04-01"),
+                    ("E3", "2019-11-05"),
+                    ("E4", "2199-11-05"),
+                ]
+            )
+        ],
+    )
+    good(folder, "editions")
+    assert import_folder(db, folder).notes == (
+        "decisions.csv, line 5, column decided_on: 2199-11-05 lies in the future; check the year.",
+        "decisions.csv: 2 of 4 rows lie outside the period of every edition and count in no letter "
+        "yet; the first is on line 3, decided_on 2020-04-01.",
+        "officers.csv, line 3, column email: the chief executive of E2 has no address; there is "
+        "no letter until there is one.",
+        "decisions.csv: 1 authority (E3) without any officer; there is no letter to them until "
+        "officers.csv has a chief executive.",
+        "authorities.csv: 1 authority (E5) without any decision, which its letter will say.",
+    )
+
+
+def test_the_same_file_three_times_with_corrections(db: Database, tmp_path: Path) -> None:
+    good(tmp_path, "authorities")
+    cases = [{**GOOD["decisions"], "case_reference": f"19 00{n}"} for n in range(4)]
+    write(tmp_path, "decisions", cases)
+    assert import_folder(db, tmp_path).counts["decisions"] == Counted(added=4)
+    cases[1] |= {"outcome": "not_upheld"}
+    cases.append({**GOOD["decisions"], "case_reference": "19 009"})
+    write(tmp_path, "decisions", cases)
+    assert import_folder(db, tmp_path).counts["decisions"] == Counted(
+        added=1, replaced=1, unchanged=3
+    )
+    cases[1] |= {"outcome": "upheld"}
+    write(tmp_path, "decisions", cases[:4])
+    assert import_folder(db, tmp_path).counts["decisions"] == Counted(replaced=1, unchanged=3)
+    assert import_folder(db, tmp_path, replace=True).counts["decisions"] == Counted(
+        unchanged=4, removed=1
+    )
+
+
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "decisions.csv")  # to open it would be to wait for ever
+    (tmp_path / "officers.csv").symlink_to("officers.csv")
+    (tmp_path / "remarks.csv").symlink_to("nowhere.csv")
+    fix = "Put a file there that whoever runs this may read."
+    assert faults(tmp_path) == (
+        f"officers.csv cannot be read: Too many levels of symbolic links. {fix}",
+        "decisions.csv is not a file; put the file itself there.",
+        f"remarks.csv cannot be read: No such file or directory. {fix}",
+    )
+
+
+@pytest.mark.parametrize("name", ["Null", "NA", "None", "TRUE", "Llŷr-Ŵyn", "O’Hara & <Sons>"])
+def test_surnames_are_surnames(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "officers", [{**GOOD["officers"], "family_name": name}])
+    assert read_folder(tmp_path).relations["officers"].rows[0]["family_name"] == name

@@ -23,10 +23,20 @@ from openpyxl.xml import functions  # type: ignore[import-untyped]
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.errors import BadData, Refused
+from pipeline.errors import BadData, LettersError, Refused
 from pipeline.importer import Counted, Loaded, Tables, import_folder, import_from, read_workbook
 from pipeline.importer.package import PART_LIMIT, UNPACKED_LIMIT, WORKBOOK_LIMIT
-from tests.supplied import GOOD, book, good, good_book, repacked, sheet, with_shared_strings, write
+from tests.supplied import (
+    GOOD,
+    book,
+    good,
+    good_book,
+    repacked,
+    sheet,
+    unreadable,
+    with_shared_strings,
+    write,
+)
 
 # The times of a spreadsheet have no zone.
 AT_HALF_PAST_TWO = datetime.fromisoformat("2019-11-05T14:30")
@@ -676,6 +686,17 @@ def test_paths_that_lead_to_nothing(
     made = make(path)
     with pytest.raises(Refused, match=re.escape(words)):
         import_from(db, made)
+
+
+def test_what_may_not_be_read(path: Path) -> None:
+    """The folders above it may be traversed by root alone, or by whoever runs the tests."""
+    good_book(path)
+    with unreadable(path), pytest.raises(LettersError) as raised:
+        import_from(Database(f"sqlite:///{path}.db"), path)
+    assert str(raised.value).startswith(f"{path} cannot be read: Permission denied. ")
+    with unreadable(path.parent), pytest.raises(Refused) as refused:
+        import_from(Database(f"sqlite:///{path}.db"), path)
+    assert str(refused.value).startswith(f"{path} cannot be read: Permission denied. Let whoever")
 
 
 def test_a_folder_that_holds_a_workbook_alone(db: Database, path: Path) -> None:
