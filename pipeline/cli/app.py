@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from pipeline.cli import data, holds, letter, machine, options, resend, year
+from pipeline.cli import audit, data, holds, letter, machine, options, resend, schedule, year
 from pipeline.display.console import err
 from pipeline.display.progress import interrupted
 from pipeline.errors import LettersError, Refused, Unavailable
@@ -34,9 +34,14 @@ app.command()(holds.refresh)
 app.command()(holds.pause)
 app.command()(holds.resume)
 app.command()(holds.cancel)
+app.command()(letter.letter)
 app.command()(letter.show)
 app.command()(resend.resend)
-app.command("import")(data.import_folder)
+app.command()(schedule.serve)
+app.command()(schedule.tick)
+app.command("import")(data.import_statistics)
+app.command()(audit.verify)
+app.command()(audit.export)
 
 db_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
 db_app.command("upgrade")(machine.db_upgrade)

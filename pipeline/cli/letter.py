@@ -1,49 +1,212 @@
 """The commands for one letter."""
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from pipeline import bootstrap
+from pipeline.archive import Archive
 from pipeline.cli.finding import letter_of, run_of
-from pipeline.cli.options import AsJson, Config, YearOption, settings_now
-from pipeline.display.console import print_json
-from pipeline.display.story import print_story
+from pipeline.cli.options import AsJson, Authority, Config, YearOption, settings_now
+from pipeline.cli.writing import STANDARD_OUTPUT, Force, whole_file
+from pipeline.database import Database
+from pipeline.display.console import err, out, print_json
+from pipeline.display.story import print_letter, print_story
+from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import story
+from pipeline.ledger.runs import Run
+from pipeline.message import pdf_filename
+
+_VIEWER_S = 5  # a viewer that has not failed by then has opened
+
+
+def letter(
+    authority: Authority,
+    year: YearOption = None,
+    opened: Annotated[
+        bool, typer.Option("--open", help="Open a copy with the desktop's viewer.")
+    ] = False,
+    copy: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write a copy to this file or into this folder; - is standard output.",
+        ),
+    ] = None,
+    force: Force = False,
+    as_json: AsJson = False,
+    config: Config = None,  # noqa: ARG001
+) -> None:
+    """One letter's PDF: where it is, to look at, or a copy of it.
+
+    Prints its name in the archive, its full place, its pages and its SHA-256, after reading it and
+    comparing that. It is the very file that was or will be sent. A letter that has no PDF says why:
+    it has a fault, is withheld, or has not been made yet.
+
+    --open shows a copy with the desktop's own viewer, so that nothing can be saved over the file in
+    the archive. --out FILE writes a copy, whole or not at all; --out FOLDER/ gives it the name that
+    it has in the mail. A different file that is there already is left as it is without --force.
+    --out - writes the bytes to standard output, for another program.
+
+    Ends with 0, or 1 when the letter has no PDF, 2 when the copy cannot have that name, 69 when the
+    archive's file is missing or altered or there is nothing to open it with.
+
+    Example: letters letter E07000243 --year 2020 --out stevenage.pdf
+    """
+    if opened and copy is not None:
+        raise Refused("Either --open or --out, not both.")
+    if copy == STANDARD_OUTPUT and as_json:
+        raise Refused("--out - writes the PDF to standard output, where --json writes too.")
+    if copy == STANDARD_OUTPUT and sys.stdout.isatty():
+        raise Refused("A PDF is not for a terminal; send it to a file: --out FILE, or | or >.")
+    with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
+        found = run_of(pipeline, year)
+        row = letter_of(pipeline, found, authority)
+        facts = _letter(pipeline.archive, found, row)
+        if row.pdf is None:
+            if as_json:
+                print_json(facts)
+            else:
+                print_letter(facts, console=out if copy is None and not opened else err)
+            raise typer.Exit(1)
+        data = pipeline.archive.get(row.pdf, row.pdf_sha256)
+    if copy == STANDARD_OUTPUT:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    said = None
+    if copy is not None:
+        place, new = _copied(copy, facts["filename"], data, force=force)
+        facts["copy"] = str(place)
+        said = f"Copied to {place}." if new else f"{place} is this file already."
+    elif opened:
+        _open(facts["filename"], data, facts["file"])
+    if as_json:
+        print_json(facts)
+    else:
+        print_letter(facts)
+        if said is not None:
+            out.print(said, markup=False)
 
 
 def show(
-    authority: Annotated[str, typer.Argument(help="The authority's code, such as E07000243.")],
+    authority: Authority,
     year: YearOption = None,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
     """The whole story of one letter.
 
-    Its figures, file, messages, deliveries and events.
+    Its file, its figures, each message with its deliveries and what the mail server last said, and
+    everything that happened, with who did it and why, in London time. A letter that is withheld
+    says so first. If an earlier run of the year, refreshed or cancelled since, had sent a letter to
+    this authority in the mode that is set, that is noted.
+
+    Ends with 0 whenever there is such a letter, whatever its state, and 2 when there is none.
+
+    Example: letters show E07000243 --year 2020
     """
-    settings = settings_now()
-    with bootstrap.pipeline(settings, writes=False) as pipeline:
+    with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
         found = run_of(pipeline, year)
-        letter = letter_of(pipeline, found, authority)
-        told = story.story(pipeline.ledger, letter.id)
+        row = letter_of(pipeline, found, authority)
+        told = story.story(pipeline.ledger, row.id)
         facts = {
             "year": found.year,
-            "authority": letter.authority_code,
-            "name": letter.authority_name,
-            "kind": letter.kind,
-            "revision": letter.revision,
-            "fault": letter.fault,
-            "pdf": letter.pdf,
-            "sha256": letter.pdf_sha256,
-            "pages": letter.pages,
-            "file": pipeline.archive.location(letter.pdf) if letter.pdf else None,
-            "figures": letter.figures,
-            "recipients": letter.recipients,
+            "authority": row.authority_code,
+            "name": row.authority_name,
+            "kind": row.kind,
+            "revision": row.revision,
+            "withheld": _withheld(pipeline.ledger, found, row),
+            "fault": row.fault,
+            "pdf": row.pdf,
+            "sha256": row.pdf_sha256,
+            "pages": row.pages,
+            "file": pipeline.archive.location(row.pdf) if row.pdf else None,
+            "figures": row.figures,
+            "recipients": row.recipients,
             **asdict(told),
+            "earlier_runs": story.earlier(
+                pipeline.ledger, found, row.authority_code, pipeline.outbox.mode
+            ),
         }
         if as_json:
             print_json(facts)
         else:
             print_story(facts)
+
+
+def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:
+    return {
+        "year": found.year,
+        "authority": row.authority_code,
+        "name": row.authority_name,
+        "revision": row.revision,
+        "fault": row.fault,
+        "withheld": row.withheld_because,
+        "pdf": row.pdf,
+        "file": archive.location(row.pdf) if row.pdf else None,
+        "filename": pdf_filename(found.year, row.authority_name),
+        "pages": row.pages,
+        "sha256": row.pdf_sha256,
+    }
+
+
+def _withheld(ledger: Database, found: Run, row: Any) -> dict[str, Any] | None:
+    """Since when, why and by whom."""
+    if row.withheld_at is None:
+        return None
+    return {
+        "at": row.withheld_at.isoformat(timespec="seconds"),
+        "because": row.withheld_because,
+        "by": story.withheld_by(ledger, found, row),
+    }
+
+
+def _copied(copy: str, filename: str, data: bytes, *, force: bool) -> tuple[Path, bool]:
+    """Where the copy lies, and whether it had to be written."""
+    path = Path(copy)
+    if copy.endswith(os.sep) or path.is_dir():
+        if not path.is_dir():
+            raise Refused(f"There is no folder {path}; make it first, or name a file.")
+        path /= filename
+    path = Path(os.path.realpath(path))
+    if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+        return path, False
+    with whole_file(path, force=force, private=False) as file:
+        file.write(data)
+    return path, True
+
+
+def _open(filename: str, data: bytes, place: str) -> None:
+    """Show a copy: a viewer that saves what was marked in it must not reach the frozen file."""
+    otherwise = f"The letter is {place}; letters letter ... --out FILE writes a copy."
+    viewer = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
+    desktop = sys.platform == "darwin" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if viewer is None or not desktop:
+        raise Unavailable(f"There is no desktop here to open a PDF with. {otherwise}")
+    path = Path(tempfile.mkdtemp(prefix="letters-")) / filename
+    path.write_bytes(data)
+    path.chmod(0o400)
+    process = subprocess.Popen(  # noqa: S603 - the desktop's own command, and a file made here
+        [viewer, str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        code = process.wait(timeout=_VIEWER_S)
+    except subprocess.TimeoutExpired:
+        return  # some viewers stay for as long as they show it
+    if code != 0:
+        raise Unavailable(f"The desktop has nothing that opens a PDF ({viewer}). {otherwise}")

@@ -1,5 +1,6 @@
 """What an import changed."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.table import Table
@@ -8,8 +9,11 @@ from pipeline.display.console import out
 from pipeline.importer import Loaded
 
 
-def print_loaded(loaded: Loaded) -> None:
-    """What an import changed, relation by relation, and what to look at."""
+def print_loaded(loaded: Loaded, open_years: Sequence[int]) -> None:
+    """What an import changed, relation by relation, and what to look at.
+
+    `open_years` are those whose open run the import may concern.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("Relation")
     for heading in ("added", "replaced", "unchanged", "removed"):
@@ -19,3 +23,9 @@ def print_loaded(loaded: Loaded) -> None:
     out.print(table)
     for note in loaded.notes:
         out.print(f"Note: {note}", markup=False, style="yellow")
+    for year in open_years:
+        out.print(
+            f"The run of {year} is open and keeps what it was opened with; to take this in: "
+            f"letters refresh {year}",
+            style="bold yellow",
+        )

@@ -11,6 +11,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import NEEDS_A_PERSON, OPEN, Mode, State, most_pressing
 from pipeline.ledger.runs import Run
+from pipeline.schema import Event
 
 _CHUNK = 500
 
@@ -356,6 +357,72 @@ def story(db: Database, letter_id: int) -> Story:
             for row in noted
         ],
     )
+
+
+def withheld_by(db: Database, run: Run, letter: Any) -> str | None:
+    """Who withheld this letter (a row of `letters`); a refresh may have taken that over."""
+    e, table, r = schema.events, schema.letters, schema.runs
+    with db.read() as connection:
+        person: str | None = connection.scalar(
+            sa.select(e.c.person)
+            .join(table, table.c.id == e.c.letter_id)
+            .join(r, r.c.id == table.c.run_id)
+            .where(
+                r.c.year == run.year,
+                table.c.authority_code == letter.authority_code,
+                e.c.kind == Event.LETTER_WITHHELD.value,
+                e.c.at == letter.withheld_at,
+            )
+            .order_by(e.c.id.desc())
+            .limit(1)
+        )
+    return person
+
+
+def earlier(db: Database, run: Run, code: str, mode: Mode) -> list[dict[str, Any]]:
+    """What cancelled runs of the same year had tried to send to an authority in this mode.
+
+    Oldest first, as plain values: `run`, `opened_at`, `cancelled_at`, `sha256` of the letter that
+    it was, and `deliveries`: the states of those that were tried, with their number.
+    """
+    r, table, d = schema.runs, schema.letters, schema.deliveries
+    with db.read() as connection:
+        rows = connection.execute(
+            sa.select(
+                r.c.id,
+                r.c.opened_at,
+                r.c.cancelled_at,
+                table.c.pdf_sha256,
+                d.c.state,
+                sa.func.count().label("number"),
+            )
+            .join(table, table.c.run_id == r.c.id)
+            .join(d, d.c.letter_id == table.c.id)
+            .where(
+                r.c.year == run.year,
+                r.c.id != run.id,
+                r.c.cancelled_at.is_not(None),
+                table.c.authority_code == code,
+                d.c.mode == mode.value,
+                d.c.attempt > 0,
+            )
+            .group_by(r.c.id, r.c.opened_at, r.c.cancelled_at, table.c.pdf_sha256, d.c.state)
+            .order_by(r.c.id, d.c.state)
+        ).all()
+    found: dict[tuple[int, str], dict[str, Any]] = {}
+    for row in rows:
+        one = found.setdefault(
+            (row.id, row.pdf_sha256),
+            {
+                "run": row.id,
+                "opened_at": _iso(row.opened_at),
+                "cancelled_at": _iso(row.cancelled_at),
+                "sha256": row.pdf_sha256,
+                "deliveries": {},
+            },
+        )
+        one["deliveries"][row.state] = row.number
+    return list(found.values())
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -1,0 +1,252 @@
+"""Prove the archive against the ledger: every file that was frozen is there, and is what it was.
+
+Only looks: nothing is changed, put right or deleted. What the archive holds and the ledger does not
+name is told as well; a run that was killed leaves such files, and they do no harm.
+"""
+
+import email
+import email.policy
+import hashlib
+import os
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]
+
+from pipeline.archive import Archive
+from pipeline.database import Database
+from pipeline.errors import Refused, Unavailable
+from pipeline.ledger import files
+from pipeline.ledger.files import NamedFile
+from pipeline.run import Progress, template_name
+
+_READERS = 4
+_AHEAD = 4  # files handed out per reader: more would only fill memory
+_CHUNK = 500
+
+
+class Kind(StrEnum):
+    """What a file is to the ledger."""
+
+    LETTER = "letter"
+    MESSAGE = "message"
+    TEMPLATE = "template"
+    UNNAMED = "unnamed"
+
+
+class Condition(StrEnum):
+    """How a file was found; `NOT_NAMED` is one that the ledger does not speak of."""
+
+    SOUND = "sound"
+    MISSING = "missing"
+    ALTERED = "altered"
+    UNREADABLE = "unreadable"
+    NOT_NAMED = "not named"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One file of the archive, or one that should be there.
+
+    `name` is its name within the archive and `place` where that is; `said` is what is wrong, in a
+    sentence. `year` and `authority` say whose it is, and `carrier` is the place of a sound message
+    that the same PDF is attached to.
+    """
+
+    kind: Kind
+    condition: Condition
+    name: str
+    place: str
+    said: str | None = None
+    sha256: str | None = None
+    year: int | None = None
+    authority: str | None = None
+    authority_name: str | None = None
+    carrier: str | None = None
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether a file that was frozen cannot be had any more."""
+        return self.condition not in {Condition.SOUND, Condition.NOT_NAMED}
+
+
+def examine(
+    db: Database, archive: Archive, year: int | None, *, progress: Progress
+) -> Iterator[Finding]:
+    """Look at every file of the year, or of all years, also of runs that were cancelled.
+
+    Streamed: first what the ledger names, in its order, then what it does not name. Raises
+    Unavailable if the archive is not there at all.
+    """
+    counts = files.count(db, year)
+    total = counts.letters + counts.messages + counts.templates
+    if total:
+        _require(archive)
+    seen = array("Q")
+    progress.begin("Verifying", total)
+    try:
+        for found in _examined(archive, _named(db, year)):
+            seen.append(_mark(found.name))
+            progress.advance()
+            if found.needs_a_person and found.kind is Kind.LETTER:
+                yield replace(found, carrier=_carrier(db, archive, found))
+            else:
+                yield found
+    finally:
+        progress.end()
+    yield from _unnamed(db, archive, year, sorted(seen))
+
+
+def _named(db: Database, year: int | None) -> Iterator[tuple[Kind, NamedFile]]:
+    for latest, sha256 in files.templates(db, year):
+        name = template_name(sha256)
+        yield (
+            Kind.TEMPLATE,
+            NamedFile(name=name, sha256=sha256, year=latest, authority="", authority_name=""),
+        )
+    for one in files.letters(db, year):
+        yield Kind.LETTER, one
+    for one in files.messages(db, year):
+        yield Kind.MESSAGE, one
+
+
+def _examined(archive: Archive, named: Iterable[tuple[Kind, NamedFile]]) -> Iterator[Finding]:
+    """Each file's finding, in the order given; a few are read at a time."""
+    waiting: deque[Future[Finding]] = deque()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:
+        try:
+            for kind, one in named:
+                waiting.append(readers.submit(_finding, archive, kind, one))
+                if len(waiting) >= _READERS * _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+
+def _finding(archive: Archive, kind: Kind, one: NamedFile) -> Finding:
+    condition, said, place = Condition.SOUND, None, one.name
+    try:
+        place = archive.location(one.name)
+        archive.get(one.name, one.sha256)
+    except (Unavailable, Refused) as fault:
+        condition, said = _condition(fault), str(fault)
+    return Finding(
+        kind=kind,
+        condition=condition,
+        name=one.name,
+        place=place,
+        said=said,
+        sha256=one.sha256,
+        year=one.year,
+        authority=one.authority or None,
+        authority_name=one.authority_name or None,
+    )
+
+
+def _condition(fault: Exception) -> Condition:
+    if isinstance(fault.__cause__, FileNotFoundError):
+        return Condition.MISSING
+    # The archive read it and found another hash: then no error of the system is behind it.
+    return Condition.ALTERED if fault.__cause__ is None else Condition.UNREADABLE
+
+
+def _carrier(db: Database, archive: Archive, lost: Finding) -> str | None:
+    """Where a sound message lies that this PDF can be taken from."""
+    for name, sha256 in files.carriers(db, lost.name):
+        try:
+            data = archive.get(name, sha256)
+        except (Unavailable, Refused):
+            continue
+        for part in email.message_from_bytes(data, policy=email.policy.default).walk():
+            content = part.get_payload(decode=True)
+            if isinstance(content, bytes) and hashlib.sha256(content).hexdigest() == lost.sha256:
+                return archive.location(name)
+    return None
+
+
+def _unnamed(
+    db: Database, archive: Archive, year: int | None, seen: Sequence[int]
+) -> Iterator[Finding]:
+    """What lies in the archive and was not among what has been seen."""
+    listed = (name for name in _listed(archive, year) if not _among(seen, _mark(name)))
+    while chunk := list(islice(listed, _CHUNK)):
+        # Asked again by name: a run that goes on meanwhile has recorded more.
+        since = files.named(db, chunk) | {template_name(one) for _, one in files.templates(db)}
+        for name in chunk:
+            if name not in since:
+                yield Finding(
+                    kind=Kind.UNNAMED,
+                    condition=Condition.NOT_NAMED,
+                    name=name,
+                    place=f"{place_of(archive)}/{name}",
+                )
+
+
+def _mark(name: str) -> int:
+    # Eight bytes for each file: whole names would take some hundred.
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _among(ordered: Sequence[int], mark: int) -> bool:
+    at = bisect_left(ordered, mark)
+    return at < len(ordered) and ordered[at] == mark
+
+
+def place_of(archive: Archive) -> str:
+    """Where the archive lies: a path or a URL, without a slash at its end."""
+    return archive.location("x").removesuffix("/x")
+
+
+def _require(archive: Archive) -> None:
+    root = place_of(archive)
+    if "://" not in root and not Path(root).is_dir():
+        raise Unavailable(
+            f"There is no archive at {root}. If it lies on another disk or machine, see that it is "
+            "mounted; if archive.url is wrong, correct it; if it is lost, restore it from a backup."
+        )
+
+
+def _listed(archive: Archive, year: int | None) -> Iterator[str]:
+    """The names of all files within the archive, or within the year's folder; streamed."""
+    root = place_of(archive)
+    within = "" if year is None else f"{year:04d}"
+    if "://" not in root:
+        yield from _scanned(Path(root), within)
+        return
+    try:
+        there, path = fsspec.core.url_to_fs(f"{root}/{within}" if within else root)
+        base = fsspec.core.url_to_fs(root)[1].rstrip("/")
+        for folder, _, names in there.walk(path):
+            yield from (f"{folder}/{name}".removeprefix(f"{base}/") for name in names)
+    except OSError as fault:
+        raise Unavailable(f"The archive {root} cannot be listed: {fault}.") from fault
+
+
+def _scanned(root: Path, within: str) -> Iterator[str]:
+    folders = [within]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    name = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(name)
+                    else:
+                        yield name
+        except FileNotFoundError:
+            continue  # no such year
+        except OSError as fault:
+            raise Unavailable(
+                f"The archive's folder {root / folder} cannot be listed: {fault.strerror}."
+            ) from fault

@@ -1,0 +1,96 @@
+"""Files that a person asked for by name: there whole or not at all, and nothing lost for them."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from pipeline.errors import Refused, Unavailable
+
+Force = Annotated[
+    bool, typer.Option("--force", help="Let --out take the place of a file that is there already.")
+]
+
+STANDARD_OUTPUT = "-"
+
+
+@contextmanager
+def output(out: str | None, *, force: bool) -> Iterator[BinaryIO]:
+    """Where bytes go: the file that `out` names, as in `whole_file`; else standard output."""
+    if out is None or out == STANDARD_OUTPUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    with whole_file(Path(out), force=force) as file:
+        yield file
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool, private: bool = True) -> Iterator[BinaryIO]:
+    """A file to write, which has its name once the block ends well; else nothing is left of it.
+
+    Without `force` a file that is there already is left as it is. A `private` file can be read by
+    nobody but its owner. Raises Refused if it cannot have that name, Unavailable if it cannot be
+    written.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "neither a file nor a folder"
+        raise Refused(f"{path} is {what}; name a file to write to.")
+    if path.exists() and not force:
+        raise _taken(path)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Refused(f"There is no folder {path.parent} to write {path.name} in.") from error
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            if not private:
+                mask = os.umask(0)
+                os.umask(mask)
+                os.fchmod(file.fileno(), 0o666 & ~mask)
+            os.fsync(file.fileno())
+        _name(part, path, force=force)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _name(part: Path, path: Path, *, force: bool) -> None:
+    if force:
+        part.replace(path)
+        return
+    try:
+        path.hardlink_to(part)  # unlike a rename, it never takes another file's place
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError:  # some file systems have no links
+        if path.exists():
+            raise _taken(path) from None
+        part.rename(path)
+
+
+def _taken(path: Path) -> Refused:
+    return Refused(f"There is another file at {path} already; --force puts the new one there.")
+
+
+def _unwritable(path: Path, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"{path} cannot be written: {error.strerror or error}. Make room there or choose another "
+        "place; nothing of it is left behind."
+    )

@@ -1,0 +1,169 @@
+"""The files that the ledger names, of every run there ever was: what an archive must hold."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A letter's PDF or a message's frozen bytes, as the ledger has it.
+
+    `name` is its name within the archive, `sha256` the hash it was put there with, in hex.
+    """
+
+    name: str
+    sha256: str
+    year: int
+    authority: str
+    authority_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How many files there are to look for."""
+
+    letters: int
+    messages: int
+    templates: int
+
+
+def years(db: Database) -> list[int]:
+    """The years that have had a run, also one that was cancelled."""
+    r = schema.runs
+    with db.read() as connection:
+        return list(connection.scalars(sa.select(r.c.year).distinct().order_by(r.c.year)))
+
+
+def count(db: Database, year: int | None = None) -> Counts:
+    """How many files of the year, or of all years, the ledger names."""
+    m, found = schema.messages, _letters(year).subquery()
+    with db.read() as connection:
+        return Counts(
+            letters=connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0,
+            messages=connection.scalar(
+                sa.select(sa.func.count()).select_from(
+                    _of_year(sa.select(m.c.id).where(m.c.eml.is_not(None)), year).subquery()
+                )
+            )
+            or 0,
+            templates=len(_templates(connection, year)),
+        )
+
+
+def templates(db: Database, year: int | None = None) -> list[tuple[int, str]]:
+    """The latest year and the SHA-256 of every template that a run was opened with."""
+    with db.read() as connection:
+        return _templates(connection, year)
+
+
+def letters(db: Database, year: int | None = None) -> Iterator[NamedFile]:
+    """Every PDF, once, streamed in short reads.
+
+    A refresh gives a file that did not change to its new run: it is told as that run's.
+    """
+    return _streamed(db, _letters(year), schema.letters.c.id)
+
+
+def messages(db: Database, year: int | None = None) -> Iterator[NamedFile]:
+    """The frozen bytes of every message that was ever about to be sent, streamed."""
+    table, m, r = schema.letters, schema.messages, schema.runs
+    select = sa.select(
+        m.c.id,
+        m.c.eml.label("name"),
+        m.c.eml_sha256.label("sha256"),
+        r.c.year,
+        table.c.authority_code.label("authority"),
+        table.c.authority_name,
+    ).where(m.c.eml.is_not(None))
+    return _streamed(db, _of_year(select, year), m.c.id)
+
+
+def carriers(db: Database, pdf: str) -> list[tuple[str, str]]:
+    """Name and SHA-256 of every frozen message that this PDF is attached to."""
+    table, m = schema.letters, schema.messages
+    with db.read() as connection:
+        rows = connection.execute(
+            sa.select(m.c.eml, m.c.eml_sha256)
+            .join(table, table.c.id == m.c.letter_id)
+            .where(table.c.pdf == pdf, m.c.eml.is_not(None))
+            .order_by(m.c.id)
+        ).all()
+    return [(row.eml, row.eml_sha256) for row in rows]
+
+
+def named(db: Database, names: Collection[str]) -> set[str]:
+    """Which of these names within the archive are a letter's or a message's."""
+    table, m = schema.letters, schema.messages
+    with db.read() as connection:
+        return {
+            *connection.scalars(sa.select(table.c.pdf).where(table.c.pdf.in_(names))),
+            *connection.scalars(sa.select(m.c.eml).where(m.c.eml.in_(names))),
+        }
+
+
+def _letters(year: int | None) -> sa.Select[Any]:
+    table, r = schema.letters, schema.runs
+    later, later_run = table.alias("later"), r.alias("later_run")
+    kept = sa.exists().where(
+        later_run.c.year == r.c.year,
+        later_run.c.id > r.c.id,
+        later.c.run_id == later_run.c.id,
+        later.c.authority_code == table.c.authority_code,
+        later.c.pdf == table.c.pdf,
+        later.c.pdf_sha256 == table.c.pdf_sha256,
+    )
+    select = (
+        sa.select(
+            table.c.id,
+            table.c.pdf.label("name"),
+            table.c.pdf_sha256.label("sha256"),
+            r.c.year,
+            table.c.authority_code.label("authority"),
+            table.c.authority_name,
+        )
+        .join(r, r.c.id == table.c.run_id)
+        .where(table.c.pdf.is_not(None), ~kept)
+    )
+    return select if year is None else select.where(r.c.year == year)
+
+
+def _of_year(select: sa.Select[Any], year: int | None) -> sa.Select[Any]:
+    table, m, r = schema.letters, schema.messages, schema.runs
+    select = select.join_from(m, table, table.c.id == m.c.letter_id).join(
+        r, r.c.id == table.c.run_id
+    )
+    return select if year is None else select.where(r.c.year == year)
+
+
+def _templates(connection: sa.Connection, year: int | None) -> list[tuple[int, str]]:
+    r = schema.runs
+    select = sa.select(sa.func.max(r.c.year), r.c.template_sha256).group_by(r.c.template_sha256)
+    if year is not None:
+        select = select.where(r.c.year == year)
+    return [(row[0], row[1]) for row in connection.execute(select.order_by(sa.func.max(r.c.year)))]
+
+
+def _streamed(db: Database, select: sa.Select[Any], id_: sa.Column[Any]) -> Iterator[NamedFile]:
+    last = 0
+    while True:
+        with db.read() as connection:
+            rows = connection.execute(select.where(id_ > last).order_by(id_).limit(_CHUNK)).all()
+        for row in rows:
+            yield NamedFile(
+                name=row.name,
+                sha256=row.sha256,
+                year=row.year,
+                authority=row.authority,
+                authority_name=row.authority_name,
+            )
+        if not rows:
+            return
+        last = rows[-1].id
