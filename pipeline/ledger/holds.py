@@ -14,7 +14,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State, may_follow
 from pipeline.errors import Refused
-from pipeline.ledger import events, messages
+from pipeline.ledger import events, messages, runs
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from pipeline.schema import Event
@@ -80,7 +80,7 @@ def cancel(db: Database, run: Run, *, because: str, person: str, now: datetime) 
     """
     r = schema.runs
     with db.write() as connection:
-        lock(connection, run)
+        runs.lock(connection, run)
         gone = count_gone(connection, run)
         if gone:
             raise Refused(
@@ -123,7 +123,7 @@ def withhold(
     """
     table, d = schema.letters, schema.deliveries
     with db.write() as connection:
-        lock(connection, run)
+        runs.lock(connection, run)
         letter = connection.execute(sa.select(table).where(table.c.id == letter_id)).one()
         live = [
             State(state)
@@ -151,14 +151,14 @@ def withhold_unsent(
     db: Database, run: Run, *, because: str, person: str, now: datetime
 ) -> Withheld:
     """Withhold every letter of the run that has not gone to anybody yet, in live mode."""
-    table, d = schema.letters, schema.deliveries
+    table, went = schema.letters, schema.deliveries.alias("went")
     gone = sa.exists().where(
-        d.c.letter_id == table.c.id,
-        d.c.mode == Mode.LIVE.value,
-        d.c.state.in_([state.value for state in _MAY_HAVE_GONE]),
+        went.c.letter_id == table.c.id,
+        went.c.mode == Mode.LIVE.value,
+        went.c.state.in_([state.value for state in _MAY_HAVE_GONE]),
     )
     with db.write() as connection:
-        lock(connection, run)
+        runs.lock(connection, run)
         return _withhold(
             connection,
             sa.and_(table.c.run_id == run.id, table.c.withheld_at.is_(None), ~gone),
@@ -179,7 +179,7 @@ def release(
     """
     table, d, m = schema.letters, schema.deliveries, schema.messages
     with db.write() as connection:
-        lock(connection, run)
+        runs.lock(connection, run)
         done = connection.execute(
             sa.update(table)
             .where(table.c.id == letter_id, table.c.withheld_at.is_not(None))
@@ -248,19 +248,6 @@ def count_gone(connection: sa.Connection, run: Run) -> int:
         )
         or 0
     )
-
-
-def lock(connection: sa.Connection, run: Run) -> None:
-    """Nobody plans, approves or cancels the run meanwhile; raises Refused if it is gone."""
-    r = schema.runs
-    live = connection.scalar(
-        sa.select(r.c.id).where(r.c.id == run.id, r.c.cancelled_at.is_(None)).with_for_update()
-    )
-    if live is None:
-        raise Refused(
-            f"The run of {run.year} has just been refreshed or cancelled by somebody else; "
-            f"look at it as it is now: letters status {run.year}"
-        )
 
 
 def _withhold(

@@ -1,5 +1,7 @@
 """Messages: one text to some recipients, frozen at the first attempt to send it."""
 
+import hashlib
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +12,16 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.delivery import OPEN, Mode, State
+from pipeline.delivery import Mode, State
 from pipeline.errors import Refused
-from pipeline.ledger import events
+from pipeline.ledger import events, hindrances
 from pipeline.message import new_message_id
 from pipeline.schema import Event
 
 _CHUNK = 500
+
+# A message of which all deliveries are in these states has reached nobody, for all that is known.
+_FAILED = (State.REJECTED, State.BOUNCED, State.EXPIRED, State.CANCELLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +65,25 @@ class Message:
 def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
     """Give every letter that is prepared and not withheld its first message in this mode.
 
-    Returns how many were new.
+    Returns how many were new; a run that has been cancelled gets none.
 
     Safe to call again and from several processes: a letter has one first message in each mode.
     """
     made = 0
-    table, m = schema.letters, schema.messages
+    table, m, r = schema.letters, schema.messages, schema.runs
     first = sa.exists().where(
         m.c.letter_id == table.c.id, m.c.mode == sender.mode.value, m.c.resend_of.is_(None)
     )
     while True:
         with db.write() as connection:
             # One planner at a time: the next one then sees what this one has made.
-            connection.execute(
-                sa.select(schema.runs.c.id).where(schema.runs.c.id == run_id).with_for_update()
+            live = connection.scalar(
+                sa.select(r.c.id)
+                .where(r.c.id == run_id, r.c.cancelled_at.is_(None))
+                .with_for_update(key_share=True)
             )
+            if live is None:
+                return made
             rows = connection.execute(
                 sa.select(table.c.id, table.c.recipients)
                 .where(
@@ -155,70 +164,174 @@ def create(
     return id_
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a person asks for: a letter once more, in a message of its own.
+
+    `to` replaces all recipients; None means those of the letter. A `key` names the request, so that
+    asking twice is asking once. Without one, the same person asking for the same on the same day in
+    London is asking once, unless `again` says that another copy is wanted on purpose.
+    """
+
+    reason: str
+    person: str
+    to: Sequence[Mapping[str, Any]] | None = None
+    key: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resent:
+    """The message that answers a request; `new` if this request made it, else it was there."""
+
+    id: int
+    message_id: str
+    created_at: datetime
+    new: bool
+
+
 def resend(
     db: Database,
     letter_id: int,
     sender: Sender,
+    request: Request,
     *,
-    to: Sequence[Mapping[str, Any]] | None,
-    reason: str,
-    person: str,
-    request_key: str | None,
     now: datetime,
-) -> int:
-    """A new message of the same letter, linked to the one before it; its id.
+    seen: int | None = None,
+) -> Resent:
+    """Answer a request with a message of the letter that is linked to the one before it.
 
-    `to` replaces all recipients; None means those of the letter. The same `request_key` twice is
-    one message. Raises Refused while an earlier delivery of the letter may still arrive, or if the
-    letter has never been sent in this mode.
+    The same request twice is one message, also from two people or processes at once; what is left
+    of it to send is for the caller to send. A request without a key is the same no longer once its
+    message has failed with everybody it was for. `seen` is the newest message (by id) that whoever
+    asks knew of. Raises Refused for everything that `hindrances` tell, for a key that belongs to
+    another letter, and where somebody has sent the letter again since the message `seen`.
     """
-    m, d, table = schema.messages, schema.deliveries, schema.letters
-    with db.write() as connection:
-        letter = connection.execute(
-            sa.select(table).where(table.c.id == letter_id).with_for_update()
-        ).one()
-        if request_key is not None:
-            made = connection.scalar(sa.select(m.c.id).where(m.c.request_key == request_key))
-            if made is not None:
-                return int(made)
-        before = connection.scalar(
-            sa.select(m.c.id)
-            .where(m.c.letter_id == letter_id, m.c.mode == sender.mode.value)
-            .order_by(m.c.id.desc())
-            .limit(1)
+    for last_try in (False, True):
+        try:
+            with db.write() as connection:
+                return _resend(connection, letter_id, sender, request, now=now, seen=seen)
+        except sa.exc.IntegrityError:
+            # The key has been used for another letter meanwhile; the next look finds it there.
+            if last_try:
+                raise
+    raise AssertionError("unreachable")
+
+
+def repeated(
+    db: Database, letter_id: int, sender: Sender, request: Request, *, now: datetime
+) -> Resent | None:
+    """The message that has answered this request before, or None; raises Refused as `resend`."""
+    with db.read() as connection:
+        letter = connection.execute(hindrances.letter_row(letter_id)).one()
+        return _answer(connection, letter, sender, request, now=now)[0]
+
+
+def _resend(
+    connection: sa.Connection,
+    letter_id: int,
+    sender: Sender,
+    request: Request,
+    *,
+    now: datetime,
+    seen: int | None,
+) -> Resent:
+    m, table, r = schema.messages, schema.letters, schema.runs
+    # Run first, letter second, as everywhere: pausing and withholding wait, or show by now.
+    of_letter = sa.select(table.c.run_id).where(table.c.id == letter_id).scalar_subquery()
+    connection.execute(sa.select(r.c.id).where(r.c.id == of_letter).with_for_update(key_share=True))
+    connection.execute(
+        sa.select(table.c.id).where(table.c.id == letter_id).with_for_update(key_share=True)
+    )
+    letter = connection.execute(hindrances.letter_row(letter_id)).one()
+    answer, key = _answer(connection, letter, sender, request, now=now)
+    if answer is not None:
+        return answer
+    hindered = hindrances.within(connection, letter, sender.mode)
+    if hindered:
+        raise Refused(hindered)
+    before = connection.execute(
+        sa.select(m.c.id, m.c.requested_by, m.c.created_at)
+        .where(m.c.letter_id == letter_id, m.c.mode == sender.mode.value)
+        .order_by(m.c.id.desc())
+        .limit(1)
+    ).one()
+    if seen is not None and before.id != seen:
+        raise Refused(
+            f"{before.requested_by} has sent the letter to {letter.authority_name} again meanwhile "
+            f"({hindrances.london_time(before.created_at)}); look at it first: "
+            f"letters show {letter.authority_code} --year {letter.year}"
         )
-        if before is None:
+    made = create(
+        connection,
+        letter.run_id,
+        letter_id,
+        letter.recipients if request.to is None else request.to,
+        sender,
+        now=now,
+        resend={
+            "resend_of": before.id,
+            "reason": request.reason,
+            "requested_by": request.person,
+            "request_key": key,
+        },
+    )
+    message_id = connection.execute(sa.select(m.c.message_id).where(m.c.id == made)).scalar_one()
+    return Resent(id=made, message_id=message_id, created_at=now, new=True)
+
+
+def _answer(
+    connection: sa.Connection, letter: Any, sender: Sender, request: Request, *, now: datetime
+) -> tuple[Resent | None, str]:
+    """The message that answers the request already, if there is one, and the key for a new one.
+
+    Keys are kept apart by mode, as nothing that was done in one mode counts in another.
+    """
+    m, d = schema.messages, schema.deliveries
+    mode = sender.mode.value
+    found = sa.select(
+        m.c.id, m.c.message_id, m.c.created_at, m.c.letter_id, m.c.request_key
+    ).order_by(m.c.id)
+    if request.key is not None:
+        key = f"{mode} key {request.key}"
+        named = connection.execute(found.where(m.c.request_key == key)).one_or_none()
+        if named is not None and named.letter_id != letter.id:
+            other = connection.execute(hindrances.letter_row(named.letter_id)).one()
             raise Refused(
-                f"The letter to {letter.authority_name} has not been sent in {sender.mode.value} "
-                "mode yet, so it cannot be sent again; send it first: letters run YEAR"
+                f"The key {request.key} belongs to another request: it has sent the letter of "
+                f"{other.year} to {other.authority_name} again, {hindrances.london_time(named.created_at)}. "
+                "Give this request a key of its own."
             )
-        pending = connection.execute(
-            sa.select(d.c.recipient, d.c.state).where(
-                d.c.letter_id == letter_id,
-                d.c.mode == sender.mode.value,
-                d.c.state.in_([state.value for state in OPEN]),
-            )
-        ).all()
-        if pending:
-            listed = ", ".join(f"{one.recipient} ({one.state})" for one in pending)
-            raise Refused(
-                f"An earlier delivery of the letter to {letter.authority_name} may still arrive: "
-                f"{listed}. Let it finish first (letters run YEAR), so that nobody gets it twice."
-            )
-        return create(
-            connection,
-            letter.run_id,
-            letter_id,
-            letter.recipients if to is None else to,
-            sender,
-            now=now,
-            resend={
-                "resend_of": before,
-                "reason": reason,
-                "requested_by": person,
-                "request_key": request_key,
-            },
-        )
+        return _resent(named), key
+    base = f"{mode} made {_digest(letter, mode, request, now)}."
+    made = connection.execute(
+        found.where(m.c.letter_id == letter.id, m.c.request_key.startswith(base, autoescape=True))
+    ).all()
+    key = f"{base}{len(made) + 1}"
+    if not made or request.again:
+        return None, key
+    states = connection.scalars(sa.select(d.c.state).where(d.c.message_id == made[-1].id)).all()
+    failed = all(State(state) in _FAILED for state in states)
+    return (None if failed else _resent(made[-1])), key
+
+
+def _resent(row: Any | None) -> Resent | None:
+    if row is None:
+        return None
+    return Resent(id=row.id, message_id=row.message_id, created_at=row.created_at, new=False)
+
+
+def _digest(letter: Any, mode: str, request: Request, now: datetime) -> str:
+    recipients = letter.recipients if request.to is None else request.to
+    same = [
+        letter.id,
+        mode,
+        sorted(one["address"].casefold() for one in recipients),
+        " ".join(request.reason.split()),
+        request.person,
+        now.astimezone(hindrances.LONDON).date().isoformat(),
+    ]
+    return hashlib.sha256(json.dumps(same).encode()).hexdigest()
 
 
 def read(db: Database, id_: int) -> Message:

@@ -97,7 +97,7 @@ def renew(
     r, everything = schema.runs, schema.letters.c.run_id == run.id
     try:
         with db.write() as connection:
-            holds.lock(connection, run)
+            runs.lock(connection, run)
             _refuse_if_settled(connection, run)
             holds.cancel_queued(
                 connection, everything, run, because="the run was refreshed", person=person, now=now

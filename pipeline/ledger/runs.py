@@ -150,6 +150,26 @@ def _row(run_id: int, letter: Letter) -> dict[str, Any]:
     }
 
 
+def lock(connection: sa.Connection, run: Run) -> None:
+    """Until the transaction ends nobody else plans, approves, refreshes or cancels the run.
+
+    Raises Refused if it has been cancelled since it was read.
+    """
+    r = schema.runs
+    live = connection.scalar(
+        sa.select(r.c.id)
+        .where(r.c.id == run.id, r.c.cancelled_at.is_(None))
+        # Not against those who only refer to it: a worker that holds a delivery notes an event of
+        # the run, and would wait for us while we wait for its delivery.
+        .with_for_update(key_share=True)
+    )
+    if live is None:
+        raise Refused(
+            f"The run of {run.year} has just been refreshed or cancelled by somebody else; "
+            f"look at it as it is now: letters status {run.year}"
+        )
+
+
 def digest(db: Database, run: Run) -> str:
     """What an approval is bound to: every letter, whom it goes to, and the words around it.
 
@@ -182,17 +202,9 @@ def _canonical(value: Any) -> bytes:
 
 def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
     """Record that `person` approves the run as it stands; the digest that this is bound to."""
-    a, r = schema.approvals, schema.runs
+    a = schema.approvals
     with db.write() as connection:
-        # Whoever refreshes or cancels the run waits, or this finds that it is gone.
-        live = connection.scalar(
-            sa.select(r.c.id).where(r.c.id == run.id, r.c.cancelled_at.is_(None)).with_for_update()
-        )
-        if live is None:
-            raise Refused(
-                f"The run of {run.year} has just been refreshed or cancelled by somebody else; "
-                f"look at it as it is now: letters status {run.year}"
-            )
+        lock(connection, run)
         approved = digest_within(connection, run)
         already = connection.scalar(
             sa.select(a.c.id).where(
