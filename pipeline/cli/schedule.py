@@ -1,0 +1,104 @@
+"""The commands that let letters go by themselves when they are due."""
+
+from datetime import UTC, datetime
+
+import typer
+
+from pipeline import bootstrap, schedule
+from pipeline.cli.options import AsJson, Config, settings_now
+from pipeline.display.console import err, print_json
+from pipeline.display.progress import watching
+from pipeline.display.schedule import Teller, facts, print_tick
+from pipeline.engines.local import LocalEngine
+from pipeline.errors import LettersError, Unavailable
+from pipeline.schedule import Tick, Ticking
+from pipeline.settings import Settings
+
+
+def serve(config: Config = None) -> None:  # noqa: ARG001
+    """Make and send each year's letters when they are due, until told to stop.
+
+    Every edition in the statistics says when its letters are made (prepare_on, else a week before
+    the letter's date) and when they are sent (dispatch_at, else nine o'clock in London on the
+    letter's date). This command looks at those dates every minute (schedule.every), begins what
+    is due and goes on with what was begun, by this server or another. Moving a date in the
+    statistics moves the start. Each year is made once and sent once, however many servers look and
+    however often they are stopped and started.
+
+    A start that nobody was there to make is caught up within schedule.catch_up_days. After that it
+    is missed: this is said once, and letters run YEAR still does it by hand. What is paused, lacks
+    an approval or was put off by the mail server stays open and goes on by itself when it can; what
+    a person has cancelled is left alone.
+
+    It prints a line when something changes: what it did, what waits for a person, what is due next,
+    in London time. An error is said once, and the next look tries again. Settings are read at the
+    start; to change one, start it anew.
+
+    Ctrl-C or SIGTERM stops it. Deliveries in hand are finished and recorded first, which takes as
+    long as the mail server takes to answer; everything else waits for the next start. It then ends
+    with 0. setup/systemd/letters.service runs it as a system service; letters tick is for cron.
+    """
+    settings = settings_now()
+    teller = Teller()
+    try:
+        teller.begin(settings.mail.mode, settings.schedule.every)
+        with Ticking(settings.schedule.every) as ticking:
+            while True:
+                ticking.wait()
+                with watching(quiet=True) as watch:
+                    watch.advance()  # a request to stop that came at a moment nobody could hear it
+                try:
+                    teller.tell(_tick(settings, quiet=False))
+                except BrokenPipeError:
+                    raise
+                except LettersError as error:
+                    teller.tell_trouble(error)
+                except Exception as error:  # noqa: BLE001 - a server outlives what nobody foresaw
+                    teller.tell_trouble(_unforeseen(error))
+    except KeyboardInterrupt:
+        teller.end()
+
+
+def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+    """Look once at what is due, do it, and end: for cron and systemd timers.
+
+    Does what letters serve does at each of its looks. Run it every few minutes, for example from
+    cron: */5 * * * * /srv/letters/.venv/bin/letters tick. When two run at once, one does the work
+    and the other ends.
+
+    It prints what is news and nothing otherwise, so that cron writes a mail only when there is
+    something to read. What waits for a person is said when it begins to wait, not at each look;
+    letters status YEAR says it at any time.
+
+    Ends with 0 when nothing needs a person, with 1 when there is news of something that does (a
+    start that was missed, a letter that cannot be made, a delivery that failed or is in doubt,
+    approval that is lacking), with 69 when something it leans on is unavailable and with 78 when a
+    setting or the statistics must be put right: the next look tries again.
+    """
+    settings = settings_now()
+    done = _tick(settings, quiet=as_json or not err.is_terminal)
+    if as_json:
+        print_json(facts(done))
+    else:
+        print_tick(done)
+    raise typer.Exit(done.exit_code)
+
+
+def _tick(settings: Settings, *, quiet: bool) -> Tick:
+    """One look. Everything is opened anew: what was away or was replaced is met afresh."""
+    with bootstrap.pipeline(settings, writes=True) as pipeline, watching(quiet=quiet) as watch:
+        return schedule.tick(
+            pipeline,
+            LocalEngine(settings),
+            datetime.now(UTC),
+            catch_up_days=settings.schedule.catch_up_days,
+            progress=watch,
+        )
+
+
+def _unforeseen(error: Exception) -> LettersError:
+    said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    return Unavailable(
+        f"Something went wrong that should not have: {said} ({type(error).__name__}). "
+        "Everything done so far is kept, and the next look tries again; please report it."
+    )
