@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from openpyxl.utils import get_column_letter  # type: ignore[import-untyped]
-
 from pipeline.importer.cells import shown
 
 
@@ -97,7 +95,7 @@ class Sheet:
 
     def nth(self, place: int) -> str:
         """As in `Origin`."""
-        return f"column {get_column_letter(place + 1)}"
+        return f"column {column_letters(place)}"
 
     def on(self, number: int) -> str:
         """As in `Origin`."""
@@ -118,9 +116,15 @@ class Sheet:
         )
 
 
+def column_letters(place: int) -> str:
+    """A column as spreadsheets name it, by its place from 0: A, Z, AA."""
+    before, last = divmod(place, 26)
+    return (column_letters(before - 1) if before else "") + chr(ord("A") + last)
+
+
 def cell_name(number: int, place: int) -> str:
     """A cell by its row and its column's place (from 0): D14."""
-    return f"{get_column_letter(place + 1)}{number}"
+    return f"{column_letters(place)}{number}"
 
 
 Places = Mapping[str, int]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 from xml.etree.ElementTree import Element, ParseError
 
-import openpyxl  # type: ignore[import-untyped]
 from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
 from defusedxml import ElementTree as Defused
 
@@ -67,6 +66,8 @@ def vet(file: BinaryIO, size: int) -> Package:
     Raises Wrong for what is not one, or not to be trusted, and Misconfigured where the parser that
     is to read it would not refuse what must be refused.
     """
+    import openpyxl  # type: ignore[import-untyped]  # noqa: PLC0415 - no other command needs it
+
     if not openpyxl.DEFUSEDXML:
         raise Misconfigured(
             "Workbooks cannot be read safely here: openpyxl does not use defusedxml. Install it, "

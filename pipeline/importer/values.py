@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from openpyxl.utils.datetime import from_excel  # type: ignore[import-untyped]
-
 from pipeline.importer.cells import Holds, Wrong
 
 _DIGITS = 10**15  # a spreadsheet keeps fifteen digits and fills up with noughts
-_LAST_SERIAL = 2_958_465  # 31 December 9999
+_MARCH_1900 = 61  # before it, spreadsheets count a 29 February that was not
+_LAST_SERIAL = 2_957_003  # 31 December 9999, counted from 1904
 
 FORMULA = Wrong(
     "is a formula, and only values are taken; copy the column and paste it over itself as values "
@@ -96,9 +95,9 @@ class Value:
         return plain
 
     def _would_be(self, value: float) -> str:
-        if not 1 <= value <= _LAST_SERIAL:
+        if not _MARCH_1900 <= value <= _LAST_SERIAL:
             return ", or type it as text, such as 2020-07-22."
-        return f", where it would be {from_excel(int(value), self.epoch):%Y-%m-%d}, or type it so."
+        return f", where it would be {self.epoch.date() + timedelta(int(value))}, or type it so."
 
     def _day(self, value: date, holds: Holds) -> str:
         exact = value if isinstance(value, datetime) else datetime(*value.timetuple()[:3])  # noqa: DTZ001 - a sheet's times have no zone

@@ -10,9 +10,6 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]
-from openpyxl.utils.escape import unescape  # type: ignore[import-untyped]
-
 from pipeline import schema
 from pipeline.errors import BadData
 from pipeline.importer import values
@@ -97,6 +94,9 @@ def _read(file: BufferedReader, path: Path) -> Reading:
 
 
 def _opened(file: BufferedReader) -> Any:
+    # No other command has to wait until it is loaded.
+    from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]  # noqa: PLC0415
+
     reader = ExcelReader(file, read_only=True, keep_links=False)
     reader.read()
     return reader
@@ -228,8 +228,15 @@ def _cell(cell: Any, epoch: datetime) -> Cell:
     if value is None:
         return ""
     if isinstance(value, str):
-        return values.error(value) if cell.data_type == "e" else str(unescape(value))
+        return values.error(value) if cell.data_type == "e" else _unescaped(value)
     return Value(value=value, format=_format(cell), epoch=epoch)
+
+
+def _unescaped(value: str) -> str:
+    """A text without the escapes in which a workbook writes control characters (_x000D_)."""
+    if "_x" not in value:
+        return value
+    return re.sub("_x([0-9A-Fa-f]{4})_", lambda found: chr(int(found[1], 16)), value)
 
 
 def _format(cell: Any) -> str:
