@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from pipeline.cli import audit, data, holds, letter, machine, options, resend, schedule, year
+from pipeline.cli import audit, check, data, holds, letter, machine, options, resend, schedule, year
 from pipeline.display.console import err
 from pipeline.display.progress import interrupted
 from pipeline.errors import LettersError, Refused, Unavailable
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.command()(check.check)
 app.command("run")(year.run_year)
 app.command()(year.prepare)
 app.command()(year.send)

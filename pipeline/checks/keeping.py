@@ -1,0 +1,125 @@
+"""Where files are kept: the archive, and the Maildir of captured mail."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]
+
+from pipeline import bootstrap
+from pipeline.checks.databases import free, room, to_be_made
+from pipeline.checks.found import Check, Looking, fault, ok, size
+from pipeline.checks.program import shown
+from pipeline.settings import Settings
+
+_PROBE = b"letters check wrote this and would have deleted it again\n"
+
+
+def archive(settings: Settings) -> Looking[None]:
+    """Whether the archive keeps a file, gives it back and lets it go."""
+    bootstrap.open_archive(settings)  # says what is wrong with a URL that is none
+    url = settings.archive.url
+    if "://" in url and not url.startswith(("file://", "local://")):
+        yield from _far(settings, url)
+        return
+    folder = settings.path(url) if "://" not in url else Path(fsspec.core.url_to_fs(url)[1])
+    if not folder.exists():
+        yield from to_be_made(
+            "archive", folder, f"There is none yet; the first run makes {folder}.", "archive.url"
+        )
+        return
+    wrong = list(_folder_faults("archive", folder, "archive.url"))
+    yield from wrong
+    if not wrong:
+        yield ok(
+            "archive",
+            f"{folder}: a file was written, read back and deleted; {size(free(folder))} free.",
+        )
+        yield from room("archive", folder)
+
+
+def captured(settings: Settings) -> Looking[None]:
+    """Whether mail can be captured."""
+    maildir = settings.path(settings.mail.capture)
+    if not maildir.exists():
+        yield from to_be_made(
+            "captured mail",
+            maildir,
+            f"There is none yet; the first run makes the Maildir {maildir}.",
+            "mail.capture",
+        )
+        return
+    # A message is written in tmp and moved to new; where there is none yet, it is made.
+    folders = [maildir / name for name in ("tmp", "new") if (maildir / name).exists()] or [maildir]
+    wrong = [
+        found for each in folders for found in _folder_faults("captured mail", each, "mail.capture")
+    ]
+    yield from wrong
+    if not wrong:
+        yield ok("captured mail", f"{maildir}: a Maildir, may be written to.")
+        yield from room("captured mail", maildir)
+
+
+def _folder_faults(check: str, folder: Path, setting: str) -> Iterator[Check]:
+    """What writing a small file to a folder, reading it back and deleting it brings to light."""
+    if not folder.is_dir():
+        yield fault(
+            check, f"{folder} is not a folder.", f"Name a folder in {setting}, or move it away."
+        )
+        return
+    try:
+        # A name that the archive's own half-written files have too, and Maildir readers pass over.
+        descriptor, name = tempfile.mkstemp(prefix=".check-", suffix=".part", dir=folder)
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                file.write(_PROBE)
+                file.flush()
+                os.fsync(descriptor)
+                file.seek(0)
+                same = file.read() == _PROBE
+        finally:
+            Path(name).unlink()
+    except OSError as error:
+        yield fault(
+            check,
+            f"{folder} cannot be written to: {error.strerror or error}.",
+            "Let whoever runs this write there, make room on its disk, or name another place in "
+            f"{setting}.",
+        )
+        return
+    if not same:
+        yield fault(
+            check,
+            f"{folder} did not give back what was written to it.",
+            f"Its disk is failing: name another place in {setting}.",
+        )
+
+
+def _far(settings: Settings, url: str) -> Looking[None]:
+    files, root = fsspec.core.url_to_fs(url)
+    place = f"{str(root).rstrip('/')}/.check-{secrets.token_hex(8)}"
+    told = shown(settings, "archive.url", url)
+    try:
+        files.pipe_file(place, _PROBE)
+        try:
+            same = files.cat_file(place) == _PROBE
+        finally:
+            files.rm_file(place)
+    except OSError as error:
+        yield fault(
+            "archive",
+            f"{told} cannot be used: {error.strerror or error}.",
+            "Check that it can be reached, that whoever runs this may write there, and that "
+            "archive.url is right.",
+        )
+        return
+    if same:
+        yield ok("archive", f"{told}: an object was written, read back and deleted.")
+    else:
+        yield fault(
+            "archive",
+            f"{told} did not give back what was written to it.",
+            "Name another place in archive.url.",
+        )

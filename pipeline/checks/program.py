@@ -1,0 +1,170 @@
+"""The program itself and the machine it runs on: settings, versions, clock, locale, memory."""
+
+import locale
+import os
+import platform
+import re
+import sqlite3
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+from pipeline.checks.found import Looking, note, ok, size, warning
+from pipeline.database import Database, absolute_url
+from pipeline.errors import LettersError
+from pipeline.settings import ENV_PREFIX, Settings
+from pipeline.source import LONDON
+
+LANE = 400_000_000
+"""Bytes that one LibreOffice and its process of ours take at their largest."""
+_DATABASES = ("database.url", "source.url")
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+_QUERY = re.compile(r"\?.*", re.DOTALL)
+_DRIFT = timedelta(minutes=2)
+
+
+def program() -> Looking[None]:
+    """The versions of what runs here."""
+    yield ok(
+        "program",
+        f"letters {_version()} under Python {platform.python_version()} ({sys.executable}), "
+        f"SQLite {sqlite3.sqlite_version}.",
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("annual-letters")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def settings_read(settings: Settings) -> Looking[None]:
+    """Where the settings come from, and all that are not as usual; secrets are not shown."""
+    environment = {name.upper(): name for name in os.environ}
+    from_file, from_environment = [], []
+    for key, value, usual in _values(settings):
+        name = environment.get(ENV_PREFIX + key.replace(".", "__").upper())
+        said = f"{key} = {shown(settings, key, value)}"
+        if name is not None:
+            from_environment.append(f"{said} ({name})")
+        elif value != usual:
+            from_file.append(said)
+    parts = [f"Read from {settings.read_from}."]
+    if from_file:
+        parts.append(f"Other than usual: {', '.join(from_file)}.")
+    if from_environment:
+        parts.append(f"From the environment: {', '.join(from_environment)}.")
+    if not from_file and not from_environment:
+        parts.append("Everything is as usual.")
+    yield ok("settings", " ".join(parts))
+    for said in settings.warnings():
+        found, _, fix = said.partition("; ")
+        yield warning("settings", f"{found}.", f"{fix[:1].upper()}{fix[1:]}")
+
+
+def _values(settings: Settings) -> Iterator[tuple[str, object, object]]:
+    for section in type(settings).model_fields:
+        values = getattr(settings, section)
+        for key, info in type(values).model_fields.items():
+            yield f"{section}.{key}", getattr(values, key), info.default
+
+
+def shown(settings: Settings, key: str, value: object) -> str:
+    """A setting's value without the secrets that may be in it."""
+    text = str(value)
+    if not text:
+        return "(empty)"
+    if key in _DATABASES:
+        try:
+            return str(Database(absolute_url(text, settings.project, setting=key), setting=key))
+        except LettersError:
+            return "(not shown, as it is no database's URL)"
+    if "://" in text:
+        return _QUERY.sub("?***", _USERINFO.sub("***@", text))
+    return text
+
+
+def clock(now: datetime, newest: datetime | None) -> Looking[None]:
+    """The time, and whether it can be right: the ledger's `newest` event has happened already."""
+    here = now.astimezone()
+    told = f"{now.astimezone(LONDON):%A %-d %B %Y, %H:%M %Z} in London"
+    if here.utcoffset() != now.astimezone(LONDON).utcoffset():
+        told += f"; this machine's own time is {here:%H:%M %Z}"
+    if newest is not None and newest - now > _DRIFT:
+        yield warning(
+            "clock",
+            f"It is {told}, but the newest event in the ledger is of "
+            f"{newest.astimezone(LONDON):%-d %B %Y, %H:%M} in London, which is yet to come.",
+            "Set this machine's clock, or let it be set over the network (timedatectl).",
+        )
+        return
+    yield ok("clock", f"It is {told}.")
+
+
+def characters() -> Looking[None]:
+    """Whether names of files and what is printed may have any letter in them."""
+    # not sys.stdout: whatever shows that work goes on may stand in its place
+    files, printed = sys.getfilesystemencoding(), getattr(sys.__stdout__, "encoding", "nothing")
+    found = f"Names of files are {files}, and {printed} is printed ({_locale()})."
+    if files.lower() not in {"utf-8", "utf8"}:
+        yield warning("locale", found, "Set LANG to a UTF-8 locale, such as C.UTF-8.")
+    elif printed.lower() not in {"utf-8", "utf8"}:
+        yield note(
+            "locale",
+            f"{found} What that does not have is printed as a question mark.",
+            "Set LANG to a UTF-8 locale, such as C.UTF-8.",
+        )
+    else:
+        yield ok("locale", found)
+
+
+def _locale() -> str:
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        if os.environ.get(name):
+            return f"{name}={os.environ[name]}"
+    return f"locale {locale.setlocale(locale.LC_CTYPE)}"
+
+
+def memory(settings: Settings) -> Looking[None]:
+    """Whether as many LibreOffice processes as a run starts have room."""
+    lanes = settings.convert.workers or len(os.sched_getaffinity(0))
+    free = _free_memory()
+    if free is None:
+        return
+    found = (
+        f"{size(free)} of memory are free; {lanes} LibreOffice "
+        f"{'process takes' if lanes == 1 else 'processes take'} up to {size(lanes * LANE)}."
+    )
+    if free < lanes * LANE:
+        fewer = max(1, free // LANE)
+        fix = "End other programs or give this machine more memory."
+        if fewer < lanes:
+            fix = f"Set convert.workers to {fewer}, or give this machine more memory."
+        yield warning("memory", found, fix)
+    else:
+        yield ok("memory", found)
+
+
+def _free_memory() -> int | None:
+    """Bytes that a new process can have, within this container's limit too; None if unknowable."""
+    try:
+        told = Path("/proc/meminfo").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    available = re.search(r"^MemAvailable:\s+(\d+) kB$", told, re.MULTILINE)
+    if available is None:
+        return None
+    free = int(available[1]) * 1024
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text(encoding="ascii"))
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+        statistics = (group / "memory.stat").read_text(encoding="ascii")
+    except (OSError, ValueError):  # no such group, or no limit: it says "max"
+        return free
+    # what files are kept in memory is given back when somebody wants it
+    cached = re.search(r"^inactive_file (\d+)$", statistics, re.MULTILINE)
+    return min(free, max(0, limit - used + (int(cached[1]) if cached else 0)))
