@@ -1,7 +1,7 @@
 """The command line: `letters ...`.
 
 Exit codes: 0 nothing needs a person, 1 something does (printed), 2 usage, 69 something leaned on is
-unavailable, 78 configuration. `status` and `show` end with 0 whenever they could answer.
+unavailable, 70 a fault of the program itself, 78 configuration. `status` and `show` end with 0 whenever they could answer.
 """
 
 import os
@@ -11,7 +11,19 @@ from typing import NoReturn
 
 import typer
 
-from pipeline.cli import audit, check, data, holds, letter, machine, options, resend, schedule, year
+from pipeline.cli import (
+    audit,
+    check,
+    data,
+    holds,
+    letter,
+    machine,
+    options,
+    resend,
+    schedule,
+    unforeseen,
+    year,
+)
 from pipeline.display.console import err
 from pipeline.display.progress import interrupted
 from pipeline.errors import LettersError, Refused, Unavailable
@@ -94,6 +106,9 @@ def main() -> NoReturn:
         else:
             err.print(f"letters: {error}", markup=False, style="bold red")
         code = getattr(error, "exit_code", Refused.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last place where it can become a sentence
+        err.print(f"letters: {unforeseen.told(error)}", markup=False, style="bold red")
+        code = unforeseen.EXIT_CODE
     if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
         err.print("Interrupted. Everything done so far is kept; run it again to go on.")
     sys.exit(code if isinstance(code, int) else 0)
