@@ -13,14 +13,11 @@ from typing import Any
 import typer
 
 from pipeline.database import Database, absolute_url
-from pipeline.delivery import State
 from pipeline.ledger import runs, story
+from pipeline.ledger.choice import STATES
 from pipeline.letter import KINDS
 from pipeline.register import short_name
 from pipeline.settings import load
-
-STATES = ("fault", "unprepared", "prepared", "withheld", *(state.value for state in State))
-"""How a letter can stand, as `letters status` has it."""
 
 _PATIENCE_S = "2"  # nobody waits longer for a Tab
 

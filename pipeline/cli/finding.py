@@ -1,45 +1,162 @@
 """From what a person typed to the run and the letter that are meant."""
 
-import difflib
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
-from pipeline import run
-from pipeline.errors import Refused
+import sqlalchemy as sa
+import typer
+
+from pipeline import run, schema
+from pipeline.display.console import err
+from pipeline.errors import LettersError, Refused
 from pipeline.ledger import runs, story
 from pipeline.ledger.runs import Run
+from pipeline.register import Entry, look_up
+
+_LISTED = 10  # authorities that are named before the rest is only counted
 
 
-def run_of(pipeline: run.Pipeline, year: int | None) -> Run:
-    """The year's live run; without a year, the only one there is. Raises Refused."""
+def at_terminal() -> bool:
+    """Whether somebody is there to be asked, who sees the question and can answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def run_of(pipeline: run.Pipeline, year: int | None, *, ask: bool = True) -> Run:
+    """The year's live run; without a year, the only one there is, or the one a person chooses.
+
+    With `ask`, somebody at a terminal is asked which. Raises Refused, naming the years on record.
+    """
+    known = runs.years(pipeline.ledger)
     if year is None:
-        known = runs.years(pipeline.ledger)
-        if len(known) != 1:
-            listed = ", ".join(map(str, known)) or "none"
-            raise Refused(f"Which year? Name it with --year (on record: {listed}).")
-        year = known[0]
+        if not known:
+            raise Refused("No letters are on record yet; make a year's first: letters run YEAR")
+        year = known[0] if len(known) == 1 else _year(known, ask=ask)
     found = runs.find_run(pipeline.ledger, year)
     if found is None:
-        listed = ", ".join(map(str, runs.years(pipeline.ledger))) or "none"
+        listed = ", ".join(map(str, known)) or "none"
         raise Refused(f"No run of {year} is on record (there is: {listed}); letters run {year}")
     return found
 
 
-def letter_of(pipeline: run.Pipeline, found: Run, authority: str) -> Any:
-    """The letter of the run that is meant, as its row. Raises Refused, with what is near."""
-    letter = story.find_letter(pipeline.ledger, found, authority.strip())
-    if letter is not None:
-        return letter
+def _year(known: Sequence[int], *, ask: bool) -> int:
+    listed = ", ".join(map(str, known))
+    if not (ask and at_terminal()):
+        raise Refused(f"Which year? Name it with --year (on record: {listed}).")
+    while True:
+        answer = str(typer.prompt(f"Which year ({listed})?", default=str(known[-1]), err=True))
+        if answer.strip() in map(str, known):
+            return int(answer)
+        err.print(f"There are letters of {listed}.", markup=False)
+
+
+def letter_of(pipeline: run.Pipeline, found: Run, authority: str, *, ask: bool = True) -> Any:
+    """The letter of the run that is meant by a code, a name or a part of one, as its row.
+
+    With `ask`, somebody at a terminal may choose among several. Raises Refused, with what was
+    found or what is near.
+    """
     names = story.near_names(pipeline.ledger, found)
-    wanted = authority.strip().casefold()
-    near = [code for code, name in names.items() if wanted in name.casefold()]
-    near += [
-        code
-        for code, name in names.items()
-        if name in difflib.get_close_matches(authority, names.values(), n=3)
-    ]
-    near += difflib.get_close_matches(authority.upper(), names, n=3)
-    hint = "; ".join(f"{code} {names[code]}" for code in dict.fromkeys(near[:5]))
-    raise Refused(
-        f"The {found.year} run has no letter for the code {authority}."
-        + (f" Did you mean {hint}?" if hint else "")
+    entries = [Entry(code=code, name=name) for code, name in names.items()]
+    match = look_up(authority, entries)
+    other = None
+    # What may be a whole name may be that of an authority which has no letter in this run.
+    if not match.entries or (not match.exact and " " in authority.strip()):
+        other = _other(pipeline, found, authority, names, exact=bool(match.entries))
+    if other is not None:
+        code = _choice(other.said, other.instead, "These are related to it and have one", ask=ask)
+    elif len(match.entries) == 1:
+        code = match.entries[0].code
+    elif match.entries:
+        said = f"{authority.strip()} may mean several authorities of the {found.year} run."
+        code = _choice(said, match.entries, "Name one by its code", ask=ask)
+    else:
+        said = (
+            f"The {found.year} run has no letter for {authority.strip()}."
+            if authority.strip()
+            else "Name an authority: its code, its name or a part of it."
+        )
+        code = _choice(said, match.near, "Did you mean", ask=ask)
+    return story.find_letter(pipeline.ledger, found, code)
+
+
+def _choice(said: str, entries: Sequence[Entry], lead: str, *, ask: bool) -> str:
+    """The code that a person chooses of those listed; raises Refused where nobody can be asked."""
+    shown = entries[:_LISTED]
+    more = len(entries) - len(shown)
+    if not entries or more or not (ask and at_terminal()):
+        lines = [f"  {one}" for one in shown] + ([f"  and {more} more"] if more else [])
+        raise Refused("\n".join([f"{said} {lead}:", *lines] if lines else [said]))
+    err.print(said, markup=False)
+    for number, one in enumerate(shown, start=1):
+        err.print(f"  {number:>2}  {one}", markup=False)
+    which = "This one (1" if len(shown) == 1 else f"Which one (1 to {len(shown)}"
+    while True:
+        question = f"{which}; Return for none)"
+        answer = str(typer.prompt(question, default="", show_default=False, err=True)).strip()
+        if not answer:
+            raise typer.Abort
+        if answer.isdecimal() and 1 <= int(answer) <= len(shown):
+            return shown[int(answer) - 1].code
+        err.print("Type the number that stands before it.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Other:
+    """An authority without a letter in this run: what to say of it, and who may be meant."""
+
+    said: str
+    instead: Sequence[Entry]
+
+
+def _other(
+    pipeline: run.Pipeline, found: Run, authority: str, names: dict[str, str], *, exact: bool
+) -> _Other | None:
+    """The authority that is meant, if it is known but has no letter in the run.
+
+    The register may be in another database, which may be away: that is no reason to fail here.
+    """
+    a = schema.authorities
+    rows: dict[str, Any] = {}
+    columns = (a.c.code, a.c.name, a.c.active_from, a.c.active_to, a.c.successor_code)
+    away = contextlib.suppress(LettersError, sa.exc.SQLAlchemyError)
+    with away, pipeline.statistics.read() as connection:
+        rows = {row.code: row for row in connection.execute(sa.select(*columns))}
+    known = {code: row.name for code, row in rows.items()}
+    years: dict[str, list[int]] = {}
+    for year in runs.years(pipeline.ledger):
+        one = runs.find_run(pipeline.ledger, year)
+        for code, name in (story.near_names(pipeline.ledger, one) if one else {}).items():
+            known.setdefault(code, name)
+            years.setdefault(code, []).append(year)
+    match = look_up(
+        authority,
+        [Entry(code=code, name=name) for code, name in known.items() if code not in names],
     )
+    if len(match.entries) != 1 or (exact and not match.exact):
+        return None
+    [entry] = match.entries
+    row = rows.get(entry.code)
+    said = [f"{entry.name} ({entry.code}) is on record, but has no letter in the {found.year} run."]
+    if row is not None and row.active_from:
+        said.append(f"It exists from {_day(row.active_from)}.")
+    if row is not None and row.active_to:
+        said.append(f"It existed until {_day(row.active_to)}.")
+    if entry.code in years:
+        listed = " and ".join(map(str, years[entry.code]))
+        said.append(f"Its letter of {listed} is on record: name that year with --year.")
+    successor = row.successor_code if row is not None else None
+    near = [code for code, one in rows.items() if one.successor_code == entry.code]
+    instead = [
+        Entry(code=code, name=names[code])
+        for code in [*([successor] if successor else []), *near]
+        if code in names
+    ]
+    return _Other(said=" ".join(said), instead=instead)
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%B %Y}"

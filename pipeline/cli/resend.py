@@ -1,83 +1,225 @@
-"""Send one letter again."""
+"""Send letters again: one, or several at once."""
 
-import sys
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from pipeline import bootstrap, run
 from pipeline.address import ascii_address
-from pipeline.cli.finding import letter_of, run_of
+from pipeline.cli import completion
+from pipeline.cli.finding import at_terminal, letter_of, run_of
 from pipeline.cli.options import AsJson, By, Config, YearOption, person, settings_now
-from pipeline.delivery import State
-from pipeline.display.console import err, out, print_json
-from pipeline.display.progress import watching
+from pipeline.cli.request import WELL, Asked, now, send
+from pipeline.cli.selection import select
+from pipeline.cli.several import send_several
+from pipeline.display import resend as page
+from pipeline.display.console import err, print_json
 from pipeline.errors import LetterFault, Refused
-from pipeline.ledger import messages, story
+from pipeline.ledger import choice, hindrances, messages, story
+from pipeline.ledger.messages import Request
+from pipeline.ledger.runs import Run
 
 
 def resend(
-    authority: Annotated[str, typer.Argument(help="The authority's code, such as E07000243.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept on record.")],
+    authority: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="AUTHORITY",
+            autocompletion=completion.authorities,
+            help="An authority: its code, its name or a part of it, such as stevenage.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept on record.")
+    ] = None,
     year: YearOption = None,
     to: Annotated[
         list[str] | None,
         typer.Option("--to", metavar="ADDRESS", help="Instead of all recipients; may be repeated."),
     ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            autocompletion=completion.kinds,
+            help="Several: all of a kind, such as county; may be repeated.",
+        ),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            metavar="STATE",
+            autocompletion=completion.states,
+            help="Several: all that stand so, such as bounced; may be repeated.",
+        ),
+    ] = None,
+    codes: Annotated[
+        str | None,
+        typer.Option(
+            "--codes",
+            metavar="FILE",
+            help="Several: one code a line, or a CSV file with a code column; - for input.",
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            "--count", metavar="N", min=0, help="With several: how many letters they must be."
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="A name for this request: asked twice, it is sent once."),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Another copy, though the same was sent today already.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sending.")] = False,
     by: By = None,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
-    """Send one authority's letter again.
+    """Send a letter again, or several with --kind, --state and --codes.
 
     It goes as a new message, linked to the one before. The PDF is the one on record, byte for byte;
-    nothing is made anew.
+    nothing is made anew. The same request twice on one day is one message.
     """
     settings = settings_now()
-    if not reason.strip():
-        raise Refused("A re-send needs a reason that will still make sense next year; --reason.")
+    several = bool(kind or state or codes is not None)
+    _refuse_what_does_not_fit(
+        authority=authority, several=several, to=to, count=count, key=key, again=again
+    )
+    asked = Asked(
+        reason=reason,
+        person=person(by),
+        key=key,
+        again=again,
+        ask=not yes and at_terminal(),
+        yes=yes,
+        as_json=as_json,
+    )
+    if reason is not None or not asked.ask:
+        asked = asked.with_reason()
     # the same address twice is one recipient, as it is in a letter
     replaced = (
         [_recipient(one) for one in {one.casefold(): one for one in to}.values()] if to else None
     )
     with bootstrap.pipeline(settings, writes=True) as pipeline:
-        found = run_of(pipeline, year)
-        letter = letter_of(pipeline, found, authority)
-        if letter.pdf is None:
-            why = letter.fault or "it has not been prepared"
-            raise Refused(f"There is no letter to {letter.authority_name} to send again: {why}")
-        going = [one["address"] for one in (replaced or letter.recipients)]
-        if not yes and sys.stdin.isatty():
-            err.print(f"The {found.year} letter to {letter.authority_name} ({letter.pdf})")
-            err.print(f"goes again to {', '.join(going)}, in {pipeline.outbox.mode} mode.")
-            if not typer.confirm("Send it?", err=True):
-                err.print("Nothing was sent.")
-                raise typer.Exit(1)
-        message = messages.resend(
-            pipeline.ledger,
-            letter.id,
-            pipeline.outbox.sender,
-            to=replaced,
-            reason=reason.strip(),
-            person=person(by),
-            request_key=None,
-            now=datetime.now(UTC),
-        )
-        with watching(quiet=as_json) as watch:
-            run.send_only(pipeline, found, [message], progress=watch)
-        told = story.story(pipeline.ledger, letter.id)
-        sent = next(one for one in told.messages if one["id"] == message)
-        made = [one for one in told.deliveries if one["message_id"] == sent["message_id"]]
-        if as_json:
-            print_json({"authority": letter.authority_code, "message": sent, "deliveries": made})
+        found = run_of(pipeline, year, ask=asked.ask)
+        if authority is not None:
+            letter = letter_of(pipeline, found, authority, ask=asked.ask)
+            well = _send_one(pipeline, found, letter, asked, replaced)
         else:
-            for one in made:
-                out.print(f"{one['recipient']}: {one['state']}", markup=False)
-            out.print(f"Recorded as {sent['message_id']}.", markup=False)
-    settled = {State.ACCEPTED.value, State.DELIVERED.value}
-    raise typer.Exit(0 if all(one["state"] in settled for one in made) else 1)
+            chosen = select(pipeline, found, kinds=kind or [], states=state or [], codes=codes)
+            well = send_several(pipeline, found, chosen, asked, count)
+    raise typer.Exit(0 if well else 1)
+
+
+def _refuse_what_does_not_fit(
+    *,
+    authority: str | None,
+    several: bool,
+    to: list[str] | None,
+    count: int | None,
+    key: str | None,
+    again: bool,
+) -> None:
+    if several and authority is not None:
+        raise Refused("Name one authority, or several with --kind, --state or --codes; not both.")
+    if not several and authority is None:
+        raise Refused("Name an authority, or several letters with --kind, --state or --codes.")
+    if several and to:
+        raise Refused("--to is for one letter; several go to the recipients that each of them has.")
+    if count is not None and not several:
+        raise Refused("--count says how many letters --kind, --state and --codes must make.")
+    if key is not None and not key.strip():
+        raise Refused("--key needs a name, such as the number of a form or a ticket.")
+    if key is not None and again:
+        raise Refused("Another copy needs a key of its own: leave out --again, or --key.")
+
+
+def _send_one(
+    pipeline: run.Pipeline,
+    found: Run,
+    letter: Any,
+    asked: Asked,
+    to: Sequence[dict[str, Any]] | None,
+) -> bool:
+    """Send one letter again; whether it has reached everybody, as far as is known."""
+    db, sender = pipeline.ledger, pipeline.outbox.sender
+    seen = _show_history(pipeline, found, letter) if asked.ask else None
+    if asked.reason is None:
+        _refuse_if_hindered(pipeline, letter)
+        asked = asked.with_reason()
+    request = asked.request(to)
+    if messages.repeated(db, letter.id, sender, request, now=now()) is None:
+        _refuse_if_hindered(pipeline, letter)
+        if asked.ask and not _confirmed(pipeline, letter, request):
+            err.print("Nothing was sent.")
+            return False
+    made = messages.resend(db, letter.id, sender, request, now=now(), seen=seen)
+    if made.unsent and not made.new:
+        _refuse_if_held(pipeline, letter)
+    send(pipeline, found, [made], quiet=asked.as_json)
+    came = choice.came_of(db, [made.id])
+    if asked.as_json:
+        told = story.story(db, letter.id)
+        print_json(
+            {
+                "year": found.year,
+                "authority": letter.authority_code,
+                "name": letter.authority_name,
+                "new": made.new,
+                "message": next(one for one in told.messages if one["id"] == made.id),
+                "deliveries": [
+                    one for one in told.deliveries if one["message_id"] == made.message_id
+                ],
+            }
+        )
+    else:
+        page.print_resent(_name(letter), made, came)
+    return all(one.state in WELL for one in came)
+
+
+def _name(letter: Any) -> str:
+    return f"{letter.authority_name} ({letter.authority_code})"
+
+
+def _show_history(pipeline: run.Pipeline, found: Run, letter: Any) -> int | None:
+    """Show what was sent of the letter before; the newest message in this mode, by id."""
+    mode = pipeline.outbox.mode
+    told = story.story(pipeline.ledger, letter.id)
+    page.print_history(_name(letter), found.year, mode, told, show=letter.authority_code)
+    return max((one["id"] for one in told.messages if one["mode"] == mode.value), default=None)
+
+
+def _refuse_if_hindered(pipeline: run.Pipeline, letter: Any) -> None:
+    hindered = hindrances.hindrance(pipeline.ledger, letter.id, pipeline.outbox.mode)
+    if hindered:
+        raise Refused(hindered)
+
+
+def _refuse_if_held(pipeline: run.Pipeline, letter: Any) -> None:
+    held = hindrances.held(pipeline.ledger, letter.id)
+    if held:
+        raise Refused(held)
+
+
+def _confirmed(pipeline: run.Pipeline, letter: Any, request: Request) -> bool:
+    outbox = pipeline.outbox
+    page.print_going(
+        pdf=pipeline.archive.location(letter.pdf),
+        pages=letter.pages,
+        recipients=letter.recipients if request.to is None else request.to,
+        sender=outbox.mailbox,
+        mode=outbox.mode,
+        inbox=outbox.sender.redirect_to,
+        reason=request.reason,
+    )
+    return typer.confirm("Send it?", err=True)
 
 
 def _recipient(address: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.delivery import Mode, State
+from pipeline.delivery import LEASED, Mode, State
 from pipeline.errors import Refused
 from pipeline.ledger import events, hindrances
 from pipeline.message import new_message_id
@@ -21,7 +21,7 @@ from pipeline.schema import Event
 _CHUNK = 500
 
 # A message of which all deliveries are in these states has reached nobody, for all that is known.
-_FAILED = (State.REJECTED, State.BOUNCED, State.EXPIRED, State.CANCELLED)
+_FAILED = frozenset({State.REJECTED, State.BOUNCED, State.EXPIRED, State.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,12 +182,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resent:
-    """The message that answers a request; `new` if this request made it, else it was there."""
+    """The message that answers a request; `new` if this request made it, else it was there.
+
+    `unsent` says that some of it is still queued, or was when its worker died: sending it goes on.
+    """
 
     id: int
     message_id: str
     created_at: datetime
     new: bool
+    unsent: bool
 
 
 def resend(
@@ -277,7 +281,7 @@ def _resend(
         },
     )
     message_id = connection.execute(sa.select(m.c.message_id).where(m.c.id == made)).scalar_one()
-    return Resent(id=made, message_id=message_id, created_at=now, new=True)
+    return Resent(id=made, message_id=message_id, created_at=now, new=True, unsent=True)
 
 
 def _answer(
@@ -287,22 +291,23 @@ def _answer(
 
     Keys are kept apart by mode, as nothing that was done in one mode counts in another.
     """
-    m, d = schema.messages, schema.deliveries
+    m = schema.messages
     mode = sender.mode.value
-    found = sa.select(
-        m.c.id, m.c.message_id, m.c.created_at, m.c.letter_id, m.c.request_key
-    ).order_by(m.c.id)
+    found = sa.select(m.c.id, m.c.message_id, m.c.created_at, m.c.letter_id).order_by(m.c.id)
     if request.key is not None:
         key = f"{mode} key {request.key}"
         named = connection.execute(found.where(m.c.request_key == key)).one_or_none()
-        if named is not None and named.letter_id != letter.id:
+        if named is None:
+            return None, key
+        if named.letter_id != letter.id:
             other = connection.execute(hindrances.letter_row(named.letter_id)).one()
+            at = hindrances.london_time(named.created_at)
             raise Refused(
                 f"The key {request.key} belongs to another request: it has sent the letter of "
-                f"{other.year} to {other.authority_name} again, {hindrances.london_time(named.created_at)}. "
+                f"{other.year} to {other.authority_name} again, {at}. "
                 "Give this request a key of its own."
             )
-        return _resent(named), key
+        return _made(named, _states(connection, named.id)), key
     base = f"{mode} made {_digest(letter, mode, request, now)}."
     made = connection.execute(
         found.where(m.c.letter_id == letter.id, m.c.request_key.startswith(base, autoescape=True))
@@ -310,15 +315,24 @@ def _answer(
     key = f"{base}{len(made) + 1}"
     if not made or request.again:
         return None, key
-    states = connection.scalars(sa.select(d.c.state).where(d.c.message_id == made[-1].id)).all()
-    failed = all(State(state) in _FAILED for state in states)
-    return (None if failed else _resent(made[-1])), key
+    states = _states(connection, made[-1].id)
+    return (_made(made[-1], states) if states - _FAILED else None), key
 
 
-def _resent(row: Any | None) -> Resent | None:
-    if row is None:
-        return None
-    return Resent(id=row.id, message_id=row.message_id, created_at=row.created_at, new=False)
+def _states(connection: sa.Connection, message: int) -> set[State]:
+    d = schema.deliveries
+    rows = connection.scalars(sa.select(d.c.state).where(d.c.message_id == message).distinct())
+    return {State(state) for state in rows}
+
+
+def _made(row: Any, states: set[State]) -> Resent:
+    return Resent(
+        id=row.id,
+        message_id=row.message_id,
+        created_at=row.created_at,
+        new=False,
+        unsent=bool(states & {State.QUEUED, *LEASED}),
+    )
 
 
 def _digest(letter: Any, mode: str, request: Request, now: datetime) -> str:

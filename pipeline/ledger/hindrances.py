@@ -1,0 +1,144 @@
+"""Hindrances: why a letter cannot be sent again at this moment, and what to do about it."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from pipeline import schema
+from pipeline.database import Database
+from pipeline.delivery import OPEN, Mode, State
+
+LONDON = ZoneInfo("Europe/London")
+"""The time, and the calendar, of the people who ask."""
+
+
+def hindrance(db: Database, letter_id: int, mode: Mode) -> str | None:
+    """What hinders sending the letter again in this mode, in whole sentences; None if nothing does.
+
+    A run that is paused or cancelled; a letter that is withheld, faulted, not made, or never sent
+    in this mode; an earlier delivery that may still arrive.
+    """
+    with db.read() as connection:
+        return within(connection, connection.execute(letter_row(letter_id)).one(), mode)
+
+
+def held(db: Database, letter_id: int) -> str | None:
+    """The same without looking at deliveries: what keeps any message of the letter from going."""
+    with db.read() as connection:
+        return held_back(connection.execute(letter_row(letter_id)).one())
+
+
+def letter_row(letter_id: int) -> sa.Select[Any]:
+    """The letter's row, with its run's year and whether that is cancelled or paused."""
+    table, r = schema.letters, schema.runs
+    return (
+        sa.select(
+            table, r.c.year, r.c.cancelled_at, r.c.paused_at, r.c.paused_by, r.c.paused_because
+        )
+        .join(r, r.c.id == table.c.run_id)
+        .where(table.c.id == letter_id)
+    )
+
+
+def within(connection: sa.Connection, letter: Any, mode: Mode) -> str | None:
+    """The same of a row from `letter_row`, within a transaction."""
+    return held_back(letter) or _unsent(connection, letter, mode) or _open(connection, letter, mode)
+
+
+def held_back(letter: Any) -> str | None:
+    """What `held` says, of a row from `letter_row`."""
+    year, name = letter.year, letter.authority_name
+    if letter.cancelled_at is not None:
+        return f"The run of {year} has been cancelled; what is there now: letters status {year}"
+    if letter.fault is not None:
+        return f"There is no letter to {name} to send again: {letter.fault}"
+    if letter.pdf is None:
+        return (
+            f"There is no letter to {name} to send again: it has not been made yet. "
+            f"To make it: letters prepare {year}"
+        )
+    if letter.withheld_at is not None:
+        return (
+            f"The letter to {name} is withheld ({letter.withheld_because}). To release it first: "
+            f"letters resume {letter.authority_code} --year {year}"
+        )
+    return paused(letter)
+
+
+def paused(of: Any) -> str | None:
+    """That a run is paused, and by whom; of a `Run`, or of a row from `letter_row`."""
+    if of.paused_at is None:
+        return None
+    return (
+        f"The letters of {of.year} are paused, by {of.paused_by} since "
+        f"{london_time(of.paused_at)}: {of.paused_because}. To let them go on first: "
+        f"letters resume {of.year}"
+    )
+
+
+def london_time(at: datetime) -> str:
+    """A time as people read it: 22 July 2020, 09:00."""
+    local = at.astimezone(LONDON)
+    return f"{local.day} {local:%B %Y, %H:%M}"
+
+
+def _unsent(connection: sa.Connection, letter: Any, mode: Mode) -> str | None:
+    m = schema.messages
+    sent = sa.exists().where(m.c.letter_id == letter.id, m.c.mode == mode.value)
+    if connection.scalar(sa.select(sent)):
+        return None
+    return (
+        f"The letter to {letter.authority_name} has not been sent in {mode.value} mode yet, so it "
+        f"cannot be sent again. To send it for the first time: letters send {letter.year}"
+    )
+
+
+def _open(connection: sa.Connection, letter: Any, mode: Mode) -> str | None:
+    m, d, a = schema.messages, schema.deliveries, schema.attempts
+    rows = connection.execute(
+        sa.select(
+            d.c.recipient,
+            d.c.state,
+            m.c.message_id,
+            m.c.created_at,
+            a.c.claimed_at,
+            a.c.intent_at,
+        )
+        .join(m, m.c.id == d.c.message_id)
+        .outerjoin(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
+        .where(
+            d.c.letter_id == letter.id,
+            d.c.mode == mode.value,
+            d.c.state.in_([state.value for state in OPEN]),
+        )
+        .order_by(d.c.id)
+    ).all()
+    on_their_way: list[str] = []
+    doubtful: list[str] = []
+    for row in rows:
+        match State(row.state):
+            case State.IN_DOUBT:
+                since = london_time(row.intent_at or row.claimed_at)
+                doubtful.append(f"{row.recipient} (since {since}, Message-ID {row.message_id})")
+            case State.QUEUED:
+                since = london_time(row.created_at)
+                on_their_way.append(f"{row.recipient} (queued since {since})")
+            case _:
+                since = london_time(row.claimed_at)
+                on_their_way.append(f"{row.recipient} (being sent since {since})")
+    said: list[str] = []
+    if on_their_way:
+        said.append(
+            f"An earlier message of the letter to {letter.authority_name} is still on its way to "
+            f"{', '.join(on_their_way)}. Let it finish first, so that nobody gets it twice: "
+            f"letters send {letter.year}"
+        )
+    if doubtful:
+        said.append(
+            f"It is in doubt whether the letter to {letter.authority_name} has reached "
+            f"{', '.join(doubtful)}. Settle it first, so that nobody gets it twice: look for the "
+            "Message-ID in the relay's log, or ask the recipient."
+        )
+    return "\n".join(said) or None
