@@ -180,15 +180,22 @@ def _unnamed(
     listed = (name for name in _listed(archive, year) if not _among(seen, _mark(name)))
     while chunk := list(islice(listed, _CHUNK)):
         # Asked again by name: a run that goes on meanwhile has recorded more.
-        since = files.named(db, chunk) | {template_name(one) for _, one in files.templates(db)}
+        since = files.named(db, [_text(name) for name in chunk]) | {
+            template_name(one) for _, one in files.templates(db)
+        }
         for name in chunk:
             if name not in since:
                 yield Finding(
                     kind=Kind.UNNAMED,
                     condition=Condition.NOT_NAMED,
-                    name=name,
-                    place=f"{place_of(archive)}/{name}",
+                    name=_text(name),
+                    place=f"{place_of(archive)}/{_text(name)}",
                 )
+
+
+def _text(name: str) -> str:
+    """The name as it can be printed; the ledger's own are always plain."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _mark(name: str) -> int:
