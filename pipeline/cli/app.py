@@ -1,13 +1,15 @@
 """The command line: `letters ...`.
 
 Exit codes: 0 nothing needs a person, 1 something does (printed), 2 usage, 69 something leaned on is
-unavailable, 70 a fault of the program itself, 78 configuration. `status` and `show` end with 0 whenever they could answer.
+unavailable, 70 a fault of the program itself, 78 configuration. `status` and `show` end with 0
+whenever they could answer.
 """
 
 import os
 import signal
 import sys
-from typing import NoReturn
+from importlib.metadata import version
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -30,29 +32,50 @@ from pipeline.errors import LettersError, Refused, Unavailable
 
 app = typer.Typer(
     name="letters",
-    help="Prepare, prove and email the annual review letters, and keep the record of it.",
+    help="""Prepare, prove and email the annual review letters, and keep the record of it.
+
+    \b
+    A year, in order:
+      letters import FOLDER    bring the year's statistics in
+      letters check            is everything there that a run needs?
+      letters prepare 2020     make and prove every letter; nothing is sent
+      letters approve 2020     where the settings ask for it
+      letters send 2020        send them, and record what came of it
+      letters status 2020      how it stands, and what needs a person
+
+    letters run 2020 does all of it at once; letters serve does it when it is due. Calling a command
+    again is always safe: it goes on where it stopped, and sends nothing twice. Out of the box all
+    mail is kept on this machine.
+
+    \b
+    Exit codes: 0 nothing needs a person, 1 something does (it is printed),
+    2 a wrong call, 69 something leaned on is unavailable, 70 a fault of the
+    program itself, 78 a setting is wrong.
+
+    More: docs/operating.md. Every command explains itself: letters COMMAND --help
+    """,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+app.command("import")(data.import_statistics)
 app.command()(check.check)
 app.command("run")(year.run_year)
 app.command()(year.prepare)
+app.command()(year.approve)
 app.command()(year.send)
 app.command()(year.status)
-app.command()(year.approve)
+app.command()(letter.show)
+app.command()(letter.letter)
+app.command()(resend.resend)
 app.command()(holds.refresh)
 app.command()(holds.pause)
 app.command()(holds.resume)
 app.command()(holds.cancel)
-app.command()(letter.letter)
-app.command()(letter.show)
-app.command()(resend.resend)
 app.command()(schedule.serve)
 app.command()(schedule.tick)
-app.command("import")(data.import_statistics)
 app.command()(audit.verify)
 app.command()(audit.export)
 
@@ -63,8 +86,19 @@ app.add_typer(db_app, name="db")
 _INTERRUPTED = 128 + 2
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"letters {version('annual-letters')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _letters(config: options.Config = None) -> None:
+def _letters(
+    config: options.Config = None,
+    version: Annotated[  # noqa: ARG001 - answered by its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
+    ] = False,
+) -> None:
     pass
 
 
