@@ -224,7 +224,7 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
         figures = _figures(record, averages.get(authority.kind, {}))
     faults.extend(_text_faults(record, [*chiefs, *copied]))
     with _noted(faults):
-        _refuse_nobody(record, edition, chiefs)
+        _refuse_addressees(record, edition, chiefs)
     faults.extend(_address_faults(record, chiefs, copied))
     if not faults:
         with _noted(faults):
@@ -256,7 +256,8 @@ def _shown(text: str) -> str:
     return "".join("\ufffd" if hidden_character(one) else one for one in text)
 
 
-def _refuse_nobody(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> None:
+def _refuse_addressees(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> None:
+    """Refuse nobody to write to, and rows that cannot be of people who hold a post together."""
     authority, day = record.authority, long_date(edition.letter_date)
     if not authority.active_on(edition.letter_date) and record.addressee is authority:
         raise LetterFault(
@@ -268,6 +269,18 @@ def _refuse_nobody(record: Record, edition: Edition, chiefs: Sequence[Officer]) 
             f"{_named(record.addressee)} has no chief executive in the officers table on {day}; add"
             " a row with the role chief_executive and an address (without names if the post is"
             " vacant)."
+        )
+    names = [officer.name for officer in chiefs]
+    whose = f"of {_named(record.addressee)} on {day}"
+    if len(names) > 1 and "" in names:
+        raise LetterFault(
+            f"The officers table has {len(names)} chief executives {whose}, one of them without a"
+            " name, as of a vacant post; end the row that is over with active_to."
+        )
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise LetterFault(
+            f"The officers table has {_shown(twice)} twice as chief executive {whose}; leave one"
+            " row, or end the other with active_to."
         )
 
 
@@ -419,11 +432,17 @@ def _figures(
     record: Record, averages: Mapping[str, int | None]
 ) -> dict[str, dict[str, int | None]]:
     counts = record.counts
-    rates: dict[str, Rate] = {
-        "upheld": counts.uphold,
-        "compliance": counts.compliance,
-        "remedy": counts.remedy,
-    }
+    try:
+        rates: dict[str, Rate] = {
+            "upheld": counts.uphold,
+            "compliance": counts.compliance,
+            "remedy": counts.remedy,
+        }
+    except LetterFault as fault:
+        raise LetterFault(
+            f"What was counted for {record.authority.code} cannot be: {fault} Correct its decisions"
+            " and compliance."
+        ) from None
     compared = record.authority.kind in PEER_KINDS
     return {
         measure: {

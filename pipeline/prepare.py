@@ -83,6 +83,7 @@ class Preparer:
             own_names=[
                 *fields["address_lines"],
                 fields["salutation"],
+                fields["noun"],
                 fields["succession"],
                 *fields["remarks"],
                 fields["signatory"],

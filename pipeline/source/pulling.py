@@ -224,7 +224,9 @@ def _officers(reading: _Reading, day: date) -> dict[str, list[Officer]]:
         officer = Officer(role=faults.read(table, row, key, "role", role) or "", **texts)
         since = faults.read(table, row, key, "active_from", values.day)
         until = faults.read(table, row, key, "active_to", values.day)
-        if code and (since is None or since <= day) and (until is None or until >= day):
+        in_force = (since is None or since <= day) and (until is None or until >= day)
+        # A join in a view may give somebody twice over: that is still one person.
+        if code and in_force and officer not in officers[code]:
             officers[code].append(officer)
     for found in officers.values():
         # sorted here, because databases do not agree on the order of names

@@ -202,6 +202,10 @@ BAD: Mapping[str, tuple[Change, list[str]]] = {
         _successor_without_officers,
         ["New Council has no chief executive in the officers table on 22 July 2020; add a row"],
     ),
+    "a vacant post that somebody holds": (
+        lambda rows: rows.add_officer(email="office@b.example"),
+        ["has 2 chief executives of {name} on 22 July 2020, one of them without a name", "end the"],
+    ),
     "two faults at once": (
         _two_faults,
         ["officers.family_name holds ZERO WIDTH SPACE", "it holds more than one", CHIEF_OF],

@@ -1,7 +1,8 @@
 """The pull: one consistent read, counted by the database, the same on both kinds."""
 
 import json
-from datetime import UTC, date, datetime
+import tracemalloc
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,31 @@ def test_what_is_written_during_a_pull_is_not_in_it(edition: Database) -> None:
         other.close()
         assert next(iter(pulled.records)).counts == Counts()
     assert records(edition)["A"].counts == Counts(upheld=1)
+
+
+def test_what_a_pull_holds_does_not_grow_with_the_cases(edition: Database) -> None:
+    """Cases are counted where they are: forty thousand cost no more than four hundred."""
+    put(edition, schema.authorities, authority("A"))
+
+    def peak() -> int:
+        tracemalloc.start()
+        try:
+            records(edition)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    days = [date(2019, 4, 1) + timedelta(days=number) for number in range(366)]
+    put(edition, schema.decisions, *(decided("A", "upheld", days[n % 366]) for n in range(400)))
+    records(edition)  # what is kept from the first time is not counted
+    few = peak()
+    put(
+        edition,
+        schema.decisions,
+        *(decided("A", "not_upheld", days[n % 366]) for n in range(39_600)),
+    )
+    assert records(edition)["A"].counts == Counts(upheld=400, not_upheld=39_600)
+    assert peak() < few + 250_000
 
 
 def _url(db: Database) -> str:
@@ -685,6 +711,12 @@ def test_texts_are_composed_and_lose_the_white_space_around_them(own: Database) 
     assert (chief.name, leader.name) == ("Si\u00e2n Jones", "")
     assert (leader.title, leader.email) == ("Leader", "a@b.example")
     assert list(found.remarks) == ["Da  iawn."]
+
+
+def test_an_officer_in_several_rows_is_one(own: Database) -> None:
+    keep(own, schema.officers, officer("A"), officer("A"), officer("A", post="Town Clerk"))
+    keep(own, schema.officers, officer("A", active_from="2019-01-01"))  # in force as the others
+    assert [one.post for one in records(own)["A"].officers] == ["Chief Executive", "Town Clerk"]
 
 
 def test_what_is_one_letters_fault_is_passed_on(own: Database) -> None:

@@ -43,6 +43,13 @@ def test_100_and_0_are_claims_about_every_case(rate: Rate) -> None:
         (1, 1000, 1),  # not 0
         (999, 1000, 99),  # not 100
         (1, 8, 13),  # 12.5
+        (3, 8, 38),  # 37.5
+        (12_345, 40_000, 31),  # 30.8625
+        (199, 200, 99),  # half up, 99.5, would be 100
+        (249, 250, 99),  # 99.6
+        (3, 1000, 1),  # 0.3
+        (4_999_999_999, 10**10, 50),  # just under a half, and floats would not know
+        (4_949_999_999, 10**10, 49),
         (0, 0, None),
     ],
 )
@@ -54,6 +61,13 @@ def test_percent(part: int, whole: int, percent: int | None) -> None:
 def test_impossible_counts_are_a_fault(part: int, whole: int) -> None:
     with pytest.raises(LetterFault, match=r"negative|larger than its whole"):
         Rate(part=part, whole=whole)
+
+
+@given(rates())
+def test_the_average_of_one_is_its_own(rate: Rate) -> None:
+    """Pooled is summed: over a kind with one authority nothing is added."""
+    counts = Counts(upheld=rate.part, not_upheld=rate.whole - rate.part)
+    assert counts.uphold.percent == rate.percent
 
 
 def test_each_rate_has_its_own_denominator() -> None:

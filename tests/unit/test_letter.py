@@ -169,12 +169,107 @@ def test_only_the_roles_of_the_edition_are_copied() -> None:
         ([replace(CHIEF, email="Jo <jo@b.example>")], "correct officers.email"),
         ([replace(CHIEF, email="nobody")], "correct officers.email"),
         ([replace(CHIEF, family_name="Jo\u202enes")], "RIGHT-TO-LEFT OVERRIDE"),
+        (
+            [replace(CHIEF, given_name="A\u200blex")],
+            "officers.given_name holds ZERO WIDTH SPACE (U+200B) as character 2, which does not"
+            " show (chief_executive of E07999999); remove it.",
+        ),
+        (
+            [CHIEF, replace(LINK, post="Li\x1bnk")],
+            "officers.post holds ESCAPE (U+001B) as character 3, which does not show (link_officer"
+            " of E07999999); remove it.",
+        ),
+        (
+            [CHIEF, replace(CHIEF, email="old@anytown.example")],
+            "The officers table has Ms Alex Jones twice as chief executive of Anytown Borough"
+            " Council on 22 July 2020; leave one row, or end the other with active_to.",
+        ),
+        (
+            [replace(CHIEF, honorific="", given_name="", family_name=""), CHIEF],
+            "The officers table has 2 chief executives of Anytown Borough Council on 22 July 2020,"
+            " one of them without a name, as of a vacant post; end the row that is over",
+        ),
+        (
+            [replace(CHIEF, given_name=" ", family_name="")],
+            "officers.honorific holds 'Ms' without a name beside it (chief_executive of E07999999)",
+        ),
     ],
 )
 def test_what_is_wrong_with_one_letter_is_its_fault(officers: list[Officer], reason: str) -> None:
     letter = composed(*officers)
     assert letter.fault is not None
     assert reason in letter.fault
+
+
+def test_all_that_is_wrong_with_a_letter_is_said_at_once() -> None:
+    letter = composed(
+        replace(CHIEF, family_name="Jo\u202enes", email="a@b"),
+        replace(LINK, email="c;d@e.example"),
+        name="Any\x1btown",
+        counts=Counts(upheld=1, remedied_early=2),
+        remarks=["Fine.", "Not\u200b fine."],
+    )
+    assert letter.fault is not None
+    for reason in (
+        "What was counted for E07999999 cannot be: A part is larger than its whole: 2 of 1."
+        " Correct its decisions and compliance.",
+        "authorities.name holds ESCAPE (U+001B) as character 4, which does not show (E07999999)",
+        "officers.family_name holds RIGHT-TO-LEFT OVERRIDE",
+        "remarks.text holds ZERO WIDTH SPACE (U+200B) as character 4, which does not show"
+        " (paragraph 2 of E07999999); remove it.",
+        "its domain has no dot",
+        "'c;d@e.example' cannot be written to",
+        "It is that of the link officer of Any\ufffdtown; correct officers.email.",
+    ):
+        assert reason in letter.fault
+    assert letter.fault.isprintable()
+    # it is listed and shown to people, in terminals too
+    assert letter.authority_name == "Any\ufffdtown"
+    assert (letter.fields, letter.recipients) == ({}, [])
+
+
+def test_what_is_not_written_to_may_be_wrong() -> None:
+    """Roles that this edition does not copy have no part in the letter."""
+    leader = replace(LINK, role="leader", family_name="\u202e", email="no@where")
+    assert composed(CHIEF, leader).fault is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "\u00a0\u2003"])
+def test_an_authority_without_a_name_is_a_fault(name: str) -> None:
+    fault = composed(CHIEF, name=name).fault
+    assert fault == "authorities.name is empty (E07999999); fill in the name that is to be printed."
+
+
+def test_a_successor_without_a_name_is_a_fault() -> None:
+    old = Authority(code="A", name="Old", kind="district", active_to=date(2020, 3, 31))
+    new = Authority(code="B", name=" ", kind="district")
+    both = Record(authority=old, addressee=new, officers=[], counts=Counts())
+    fault = compose(both, EDITION, AVERAGES).fault
+    assert fault is not None
+    assert fault.startswith("authorities.name is empty (B);")
+    assert "B has no chief executive in the officers table on 22 July 2020;" in fault
+
+
+def test_names_of_blanks_are_no_names() -> None:
+    letter = composed(replace(CHIEF, honorific=" ", given_name=" ", family_name="  ", post=" "))
+    assert letter.fault is None
+    assert letter.fields["salutation"] == "Chief Executive"
+    assert letter.fields["address_lines"] == ["Chief Executive", "Anytown Borough Council"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a@môn.example", "A@XN--MN-8JA.EXAMPLE"),
+        ("a@mo\u0302n.example", "a@Môn.example"),
+        ("A@x.example", "a@X.example"),
+    ],
+)
+def test_two_spellings_of_one_address_are_one_recipient(one: str, other: str) -> None:
+    letter = composed(replace(CHIEF, email=one), replace(LINK, email=other))
+    [recipient] = letter.recipients
+    assert recipient["roles"] == ["chief_executive", "link_officer"]
+    assert recipient["address"].isascii()
 
 
 def test_figures_and_panels() -> None:
