@@ -295,7 +295,8 @@ def statistics(settings: Settings) -> Looking[Edition | None]:
         yield ok(
             "statistics",
             f"{db}{', read only' if apart else ''}: {bodies or 0:,} authorities, "
-            f"{'edition' if len(years) == 1 else 'editions'} {listed}; that of {edition.year} makes {count:,} letters.",
+            f"{'edition' if len(years) == 1 else 'editions'} {listed}; that of {edition.year} "
+            f"makes {count:,} {'letter' if count == 1 else 'letters'}.",
         )
         return edition
 

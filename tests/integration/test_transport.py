@@ -1,17 +1,13 @@
 """The transaction against real servers on loopback, most of them misbehaving at one exact point."""
 
-import contextlib
 import shutil
 import socket
-import ssl
-import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import pytest
 from hypothesis import given, settings
@@ -21,181 +17,20 @@ from pipeline.capture import CaptureServer
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
 from pipeline.errors import LetterFault, Misconfigured
 from pipeline.transport import Offer, Phase, Relay, Session, Transport, look
+from tests.relays import (
+    DROP,
+    HANG,
+    PATIENCE,
+    PLAIN_ANSWERS,
+    TRICKLE,
+    Certificates,
+    WaywardRelay,
+    make_certificates,
+)
 
 SENDER = "letters@ombudsman.example"
 CHIEF = "chief@stevenage.example"
 MESSAGE = b"Subject: x\r\n\r\n.\r\n..\r\n.dot\r\nDear Mr Partridge\r\n" + b"y" * 998 + b"\r\n"
-DROP: Final = b"<drop>"
-HANG: Final = b"<hang>"
-TRICKLE: Final = b"<trickle>"
-PATIENCE: Final = 20.0
-
-PLAIN_ANSWERS: Final = {
-    "GREETING": b"220 relay.test ESMTP\r\n",
-    "EHLO": b"250-relay.test\r\n250-SIZE 10000000\r\n250 8BITMIME\r\n",
-    "HELO": b"250 relay.test\r\n",
-    "STARTTLS": b"220 2.0.0 go ahead\r\n",
-    "AUTH": b"235 2.7.0 ok\r\n",
-    "MAIL": b"250 2.1.0 ok\r\n",
-    "RCPT": b"250 2.1.5 ok\r\n",
-    "DATA": b"354 go on\r\n",
-    "DOT": b"250 2.0.0 Ok: queued as 4XyZ12abc\r\n",
-    "RSET": b"250 2.0.0 ok\r\n",
-    "QUIT": b"221 2.0.0 bye\r\n",
-}
-
-
-class WaywardRelay:
-    """A relay that answers by the book, except where it was told otherwise.
-
-    `answers` replaces what is said at GREETING, EHLO, MAIL, RCPT, DATA, DOT and so on; DROP hangs
-    up there, HANG falls silent and TRICKLE never comes to an end. "EARLY" is said in the midst of
-    the body, without waiting for the dot. `messages` are the bodies that were ended with a dot, as
-    they came over the wire.
-    """
-
-    def __init__(
-        self,
-        answers: Mapping[str, bytes] | None = None,
-        *,
-        tls: ssl.SSLContext | None = None,
-        tls_at_once: bool = False,
-        hang_up_after: int | None = None,
-    ) -> None:
-        self.answers = {**PLAIN_ANSWERS, **(answers or {})}
-        self.tls = tls
-        self.tls_at_once = tls_at_once
-        self.hang_up_after = hang_up_after
-        self.commands: list[str] = []
-        self.messages: list[bytes] = []
-        self.connections = 0
-        self.clients: list[int] = []
-        self._body = bytearray()
-        self._changed = threading.Condition()
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-
-    def __enter__(self) -> Self:
-        thread = threading.Thread(target=self._accept)
-        self._threads.append(thread)
-        thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopping.set()
-        # Closing a socket does not wake a thread that waits on it; shutting it down does.
-        for each in [self._listener, *self._sockets]:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-        for each in [self._listener, *self._sockets]:
-            each.close()
-
-    def wait_for_body(self, body: bytes) -> bytes:
-        """Return what has come of the body once it has `body`'s length or more."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self._body) >= len(body), PATIENCE)
-            return bytes(self._body)
-
-    def wait_for_client_gone(self, number: int = 1) -> None:
-        with self._changed:
-            assert self._changed.wait_for(lambda: len(self.clients) >= number, PATIENCE)
-
-    def _accept(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(connection, self.connections))
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket, number: int) -> None:
-        try:
-            if self.tls_at_once:
-                assert self.tls is not None
-                connection = self.tls.wrap_socket(connection, server_side=True)
-            self._sockets.append(connection)
-            self._converse(connection)
-        except OSError:
-            pass
-        finally:
-            connection.close()
-            with self._changed:
-                self.clients.append(number)
-                self._changed.notify_all()
-
-    def _say(self, connection: socket.socket, point: str) -> bool:
-        answer = self.answers[point]
-        if answer == DROP:
-            return False
-        if answer == TRICKLE:
-            while not self._stopping.wait(0.1):
-                connection.sendall(b"2")
-            return False
-        if answer == HANG:
-            self._stopping.wait(PATIENCE)
-            return False
-        connection.sendall(answer)
-        return True
-
-    def _converse(self, connection: socket.socket) -> None:
-        if not self._say(connection, "GREETING"):
-            return
-        lines = connection.makefile("rb")
-        taken = 0
-        try:
-            while line := lines.readline():
-                command = line.decode("ascii").rstrip("\r\n")
-                self.commands.append(command)
-                verb = command.partition(" ")[0].upper()
-                if not self._say(connection, verb if verb in self.answers else "AUTH"):
-                    return
-                if verb == "QUIT":
-                    return
-                if verb == "STARTTLS" and self.answers[verb].startswith(b"220"):
-                    assert self.tls is not None
-                    lines.close()
-                    connection = self.tls.wrap_socket(connection, server_side=True)
-                    self._sockets.append(connection)
-                    lines = connection.makefile("rb")
-                if verb == "DATA" and self.answers[verb].startswith(b"354"):
-                    if not self._take_body(connection, lines):
-                        return
-                    taken += 1
-                    if taken == self.hang_up_after:
-                        return
-        finally:
-            lines.close()
-            if isinstance(connection, ssl.SSLSocket):
-                connection.close()
-
-    def _take_body(self, connection: socket.socket, lines: Any) -> bool:
-        with self._changed:
-            self._body.clear()
-        if "EARLY" in self.answers and not self._say(connection, "EARLY"):
-            return False
-        while line := lines.readline():
-            if line == b".\r\n":
-                with self._changed:
-                    self.messages.append(bytes(self._body))
-                return self._say(connection, "DOT")
-            with self._changed:
-                self._body += line
-                self._changed.notify_all()
-        return False
 
 
 def relay(port: int, **changes: Any) -> Relay:
@@ -247,8 +82,7 @@ def test_a_message_is_handed_over_and_its_queue_id_read() -> None:
         )
         server.wait_for_client_gone()
         assert server.messages == [stuffed(MESSAGE)]
-        verbs = [command.partition(" ")[0].upper() for command in server.commands]
-        assert verbs == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
+        assert server.verbs == ["EHLO", "MAIL", "RCPT", "DATA", "QUIT"]
         assert server.commands[1:3] == [
             f"MAIL FROM:<{SENDER}> SIZE={len(MESSAGE)}",
             f"RCPT TO:<{CHIEF}>",
@@ -628,49 +462,11 @@ def test_what_the_relay_says_while_the_intent_is_committed_is_no_acceptance(
 # ------------------------------------------------------------------------------------ TLS and AUTH
 
 
-@dataclass(frozen=True)
-class Certificates:
-    authority: Path
-    trusted: ssl.SSLContext
-    stranger: ssl.SSLContext
-    misnamed: ssl.SSLContext
-
-
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     if shutil.which("openssl") is None:
         pytest.skip("openssl is needed to make certificates for the test")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    def context(name: str) -> ssl.SSLContext:
-        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
-        return made
-
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3"]
-    openssl(
-        *("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA"),
-        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # Python 3.13 insists on it
-    )
-    for name, host in (("trusted", "IP:127.0.0.1"), ("misnamed", "DNS:elsewhere.test")):
-        openssl(
-            *("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem"),
-            *("-subj", f"/CN={name}", "-addext", f"subjectAltName={host}"),
-            *("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=CA:FALSE"),
-        )
-    openssl(
-        *("req", "-x509", *key, "-keyout", "stranger.key", "-out", "stranger.pem"),
-        *("-subj", "/CN=stranger", "-addext", "subjectAltName=IP:127.0.0.1"),
-    )
-    return Certificates(
-        authority=folder / "ca.pem",
-        trusted=context("trusted"),
-        stranger=context("stranger"),
-        misnamed=context("misnamed"),
-    )
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 OFFERS_TLS: Final = {"EHLO": b"250-relay.test\r\n250-STARTTLS\r\n250 AUTH PLAIN LOGIN\r\n"}
@@ -813,10 +609,6 @@ LOOKED_AT: Final = {
 }
 
 
-def verbs(server: WaywardRelay) -> list[str]:
-    return [command.partition(" ")[0].upper() for command in server.commands]
-
-
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_a_look_tells_what_the_relay_offers_and_names_no_sender(
     certificates: Certificates, security: str
@@ -848,7 +640,7 @@ def test_a_look_tells_what_the_relay_offers_and_names_no_sender(
         assert ends is not None
         assert timedelta(days=2) < ends - datetime.now(UTC) <= timedelta(days=3)
         hello = ["EHLO", "STARTTLS", "EHLO"] if security == "starttls" else ["EHLO"]
-        assert verbs(server) == [*hello, "AUTH", "QUIT"]
+        assert server.verbs == [*hello, "AUTH", "QUIT"]
 
 
 def test_a_look_without_encryption_or_login() -> None:
@@ -858,7 +650,7 @@ def test_a_look_without_encryption_or_login() -> None:
         assert isinstance(offer, Offer)
         assert offer.extensions == {"SIZE": "10000000", "8BITMIME": ""}
         assert (offer.session.tls, offer.certificate_until, offer.refusal) == (None, None, None)
-        assert verbs(server) == ["EHLO", "QUIT"]
+        assert server.verbs == ["EHLO", "QUIT"]
 
 
 def test_a_look_still_tells_what_is_offered_where_the_login_is_refused() -> None:
@@ -872,7 +664,7 @@ def test_a_look_still_tells_what_is_offered_where_the_login_is_refused() -> None
         assert offer.refusal is not None
         assert "refused the login of u: 535" in offer.refusal
         assert secret not in repr(offer)
-        assert verbs(server) == ["EHLO", "AUTH", "QUIT"]
+        assert server.verbs == ["EHLO", "AUTH", "QUIT"]
 
 
 @pytest.mark.parametrize(
@@ -902,7 +694,7 @@ def test_a_look_that_fails_says_where_and_why(
         assert f"The relay 127.0.0.1 port {server.port} " in reason
         assert reason.endswith(".")
         assert not reason.endswith("..")
-        assert "MAIL" not in verbs(server)
+        assert "MAIL" not in server.verbs
 
 
 @pytest.mark.parametrize("whose", ["stranger", "misnamed"])
@@ -913,7 +705,7 @@ def test_a_look_does_not_trust_any_other_certificate(
         seen = look(relay(server.port, security="starttls", ca_file=str(certificates.authority)))
         assert isinstance(seen, NotTried)
         assert "certificate is not trusted" in seen.reason
-        assert verbs(server) == ["EHLO", "STARTTLS"]
+        assert server.verbs == ["EHLO", "STARTTLS"]
 
 
 def test_a_look_at_a_relay_that_is_not_there() -> None:
