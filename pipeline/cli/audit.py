@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline import audit, bootstrap
-from pipeline.cli.options import AsJson, Config, Year, settings_now
+from pipeline.cli.options import AnyYear, AsJson, Config, Year, settings_now
 from pipeline.cli.writing import STANDARD_OUTPUT, Force, output
 from pipeline.database import Database
 from pipeline.display.account import write_csv, write_json
@@ -21,10 +21,7 @@ from pipeline.run import Progress
 
 
 def verify(
-    year: Annotated[
-        int | None,
-        typer.Argument(min=1974, max=9999, help="Only this year's files; without it, all."),
-    ] = None,
+    year: AnyYear = None,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:

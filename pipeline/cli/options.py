@@ -29,21 +29,40 @@ Config = Annotated[
         help="Another settings file than the project's own config/letters.toml.",
     ),
 ]
+
+
+def _year(written: str | int) -> int:
+    """A year as somebody typed it; 1974 is when the Ombudsman began."""
+    text = str(written).strip()
+    if not (text.isascii() and text.isdigit() and 1974 <= int(text) <= 9999):
+        raise typer.BadParameter(f"{text!r} is no year of letters; write it as in 2020.")
+    return int(text)
+
+
 Year = Annotated[
     int,
     typer.Argument(
-        min=1974,
-        max=9999,
+        metavar="YEAR",
+        parser=_year,
         autocompletion=completion.years,
         help="The year of the letters, such as 2020.",
+    ),
+]
+AnyYear = Annotated[
+    int | None,
+    typer.Argument(
+        metavar="[YEAR]",
+        parser=_year,
+        autocompletion=completion.years,
+        help="Only this year; without it, all.",
     ),
 ]
 YearOption = Annotated[
     int | None,
     typer.Option(
         "--year",
-        min=1974,
-        max=9999,
+        metavar="YEAR",
+        parser=_year,
         autocompletion=completion.years,
         help="The year of the letter; needed only where there are several.",
     ),
