@@ -6,7 +6,12 @@ from pipeline.display.console import out, print_json
 
 
 def db_upgrade(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """Create the ledger's tables, or bring them up to this version of the program."""
+    """Create the ledger's tables, or bring them up to this version.
+
+    An embedded SQLite ledger is upgraded by the commands that write to it; a PostgreSQL database
+    only by this command, so that it happens when somebody means it. Several at once are one.
+    Migrations only go up: back up the database before; the backup is the way back.
+    """
     ledger = bootstrap.open_ledger(settings_now())
     try:
         before, after = migrate.upgrade(ledger)

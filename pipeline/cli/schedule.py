@@ -16,7 +16,7 @@ from pipeline.settings import Settings
 
 
 def serve(config: Config = None) -> None:  # noqa: ARG001
-    """Make and send each year's letters when they are due, until told to stop.
+    """Make and send letters when they are due, until told to stop.
 
     Every edition in the statistics says when its letters are made (prepare_on, else a week before
     the letter's date) and when they are sent (dispatch_at, else nine o'clock in London on the
@@ -60,7 +60,7 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
 
 
 def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """Look once at what is due, do it, and end: for cron and systemd timers.
+    """Do what is due now, and end: for cron and systemd timers.
 
     Does what letters serve does at each of its looks. Run it every few minutes, for example from
     cron: */5 * * * * /srv/letters/.venv/bin/letters tick. When two run at once, one does the work
