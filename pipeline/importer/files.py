@@ -51,11 +51,12 @@ def read(folder: Path) -> Reading:
 def _files(folder: Path, reading: Reading) -> dict[str, Path]:
     """The files in a folder that are known by name; the others are noted."""
     place = shown(str(folder), limit=400)
-    if folder.is_file():
-        raise Refused(f"{place} is a file. Give the folder that holds {LISTED}.")
-    if not folder.is_dir():
-        raise Refused(f"There is no folder {folder.absolute()}; it should hold {LISTED}.")
     try:
+        if folder.is_file():
+            raise Refused(f"{place} is a file. Give the folder that holds {LISTED}.")
+        if not folder.is_dir():
+            whole = shown(str(folder.absolute()), limit=400)
+            raise Refused(f"There is no folder {whole}; it should hold {LISTED}.")
         found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "~$")))
     except OSError as error:
         raise BadData(

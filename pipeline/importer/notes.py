@@ -48,8 +48,6 @@ def edition_notes(tables: Tables) -> list[str]:
 
 def load_notes(incoming: Incoming) -> list[str]:
     """About the rows as they will be when they are stored."""
-    if incoming.tables.relations.keys() == {schema.published_averages.name}:
-        return []
     return [
         *_future(incoming),
         *_uncounted(incoming),

@@ -1,10 +1,13 @@
 """Where rows come from, a file or a sheet, and how a person finds a place there again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pipeline.importer.cells import shown
+
+Places = Mapping[str, int]
+"""Where each named column stands, from 0."""
 
 
 class Origin(Protocol):
@@ -16,6 +19,9 @@ class Origin(Protocol):
     @property
     def called(self) -> str:
         """Its name within a sentence."""
+
+    def with_columns(self, places: Places) -> "Origin":
+        """The same, when it is known where each named column stands."""
 
     def line(self, number: int) -> str:
         """A line or row by its number: "line 2"."""
@@ -41,6 +47,10 @@ class CsvFile:
 
     def __str__(self) -> str:
         return self.name
+
+    def with_columns(self, places: Places) -> "CsvFile":  # noqa: ARG002
+        """As in `Origin`; in a file the name of a column says enough."""
+        return self
 
     @property
     def called(self) -> str:
@@ -75,14 +85,18 @@ class CsvFile:
 class Sheet:
     """A sheet of a workbook; its places are cells, as the Name Box of a spreadsheet takes them.
 
-    `places` says where each named column stands; it is filled in when the first row is read.
+    `places` says where each named column stands, once the first row has been read.
     """
 
     title: str
-    places: dict[str, int] = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"sheet {shown(self.title)}"
+
+    def with_columns(self, places: Places) -> "Sheet":
+        """As in `Origin`."""
+        return replace(self, places=places)
 
     @property
     def called(self) -> str:
@@ -125,7 +139,3 @@ def column_letters(place: int) -> str:
 def cell_name(number: int, place: int) -> str:
     """A cell by its row and its column's place (from 0): D14."""
     return f"{column_letters(place)}{number}"
-
-
-Places = Mapping[str, int]
-"""Where each named column stands, from 0."""

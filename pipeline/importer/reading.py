@@ -69,8 +69,7 @@ def read_rows(
     if header is None:
         raise Wrong(f" is empty; its first {origin.line(1).split()[0]} must name its columns.")
     places = _columns(relation, origin, *header)
-    if isinstance(origin, Sheet):
-        origin.places.update(places)
+    origin = origin.with_columns(places)
     width = len(places)
     rows: list[Row] = []
     numbers: list[int] = []

@@ -68,7 +68,9 @@ def _is_folder(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise Refused(f"{place} is a link to something that is not there; {either}.") from None
-        raise Refused(f"There is nothing at {path.absolute()}; {either}.") from None
+        raise Refused(
+            f"There is nothing at {shown(str(path.absolute()), limit=400)}; {either}."
+        ) from None
     except OSError as error:
         if error.errno == ELOOP:
             raise Refused(f"{place} is a link that leads back to itself; {either}.") from None

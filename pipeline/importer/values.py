@@ -4,6 +4,7 @@ A spreadsheet keeps a date as a number and turns what looks like a date or a num
 a value means is taken from its column; what may have lost something on the way is refused.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -70,6 +71,8 @@ class Value:
         )
 
     def _number(self, value: float, holds: Holds) -> str:
+        if not math.isfinite(value):
+            raise Wrong("holds a number that is too large; type it again.")
         if holds is Holds.NUMBER and "%" in self.format:
             value = round(value * 100, 9)  # what the cell shows before its %
         whole = int(value) == value

@@ -1,6 +1,7 @@
 """A workbook into tables: each sheet is a relation, as each file of a folder is."""
 
 import hashlib
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,7 +79,7 @@ def _read(file: BufferedReader, path: Path) -> Reading:
             f"{shown(path.name)} is open in a spreadsheet program; "
             "what has not been saved there was not read."
         )
-    package = vet(file, path.stat().st_size)
+    package = vet(file, os.fstat(file.fileno()).st_size)
     file.seek(0)
     digest = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
@@ -213,12 +214,16 @@ def _records(sheet: Any) -> Iterator[Record]:
             if number > _ROWS:
                 raise Wrong(f", row {number}: no sheet has more than {_ROWS:,} rows.")
             cells = [_cell(one, epoch) for one in found]
-            while cells and cells[-1] == "":
+            while cells and _blank(cells[-1]):
                 cells.pop()
-            if all(isinstance(cell, str) and not cell.strip(WHITE_SPACE) for cell in cells):
+            if not cells:
                 continue
             width = width or len(cells)
             yield number, cells + [""] * (width - len(cells))
+
+
+def _blank(cell: Cell) -> bool:
+    return isinstance(cell, str) and not cell.strip(WHITE_SPACE)
 
 
 def _cell(cell: Any, epoch: datetime) -> Cell:

@@ -170,6 +170,7 @@ def test_empty_rows_and_columns_and_the_size_a_sheet_claims(path: Path) -> None:
     rows = sheet("remarks", {}, {"position": 2})
     rows.insert(0, [])
     rows.insert(2, [None, " ", None])
+    rows[1] += [None, " "]
     book(path, {"remarks": rows}, edit)
     found = read_workbook(path).relations["remarks"]
     assert found.lines == (4, 5)
@@ -343,6 +344,17 @@ def test_dates_that_no_spreadsheet_shows(path: Path, number: float, words: str) 
     (fault,) = faults(path)
     assert fault.startswith("sheet authorities, cell E2 (active_from): ")
     assert words in fault
+
+
+def test_a_number_beyond_all_numbers(path: Path) -> None:
+    def swell(_part: str, data: bytes) -> bytes:
+        return data.replace(b"<v>1234</v>", b"<v>1E999</v>")
+
+    book(path, {"remarks": sheet("remarks", {"position": 1234})})
+    (fault,) = faults(repacked(path, swell))
+    assert fault == (
+        "sheet remarks, cell C2 (position): holds a number that is too large; type it again."
+    )
 
 
 def test_merged_cells(path: Path) -> None:
