@@ -1,5 +1,6 @@
 """Send letters again: one, or several at once."""
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -101,6 +102,11 @@ def resend(
         yes=yes,
         as_json=as_json,
     )
+    if sys.stdin.isatty() and not asked.ask and not yes:
+        raise Refused(
+            "What will be sent cannot be shown, as standard error is not a terminal; "
+            "--yes sends without asking."
+        )
     if reason is not None or not asked.ask:
         asked = asked.with_reason()
     # the same address twice is one recipient, as it is in a letter

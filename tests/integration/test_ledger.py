@@ -13,7 +13,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Accepted, Deferred, Lost, Mode, NotTried, Rejected, Reply, State
 from pipeline.errors import Refused
-from pipeline.ledger import deliveries, letters, messages, runs, story
+from pipeline.ledger import deliveries, hindrances, holds, letters, messages, runs, story
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.ledger.messages import Request, Resent, Sender
@@ -374,9 +374,9 @@ def test_the_database_refuses_impossible_deliveries(
     assert ready.year == 2020
 
 
-def sent(db: Database, run: Run) -> None:
+def sent(db: Database, run: Run, mode: Mode = Mode.CAPTURE) -> None:
     while claimed := deliveries.claim(
-        db, run.id, Mode.CAPTURE, owner="w", lease=LEASE, now=NOW + timedelta(days=1)
+        db, run.id, mode, owner="w", lease=LEASE, now=NOW + timedelta(days=1)
     ):
         assert intend(db, claimed)
         assert settle(db, claimed, OK)
@@ -449,6 +449,153 @@ def test_the_same_request_twice_is_one_message(db: Database, ready: Run) -> None
     assert len({one.id for one in made}) == 1
     assert sorted(one.new for one in made) == [False, False, False, True]
     assert count(db, schema.messages) == 3
+
+
+def test_a_key_names_one_request_of_one_letter_in_one_mode(db: Database, ready: Run) -> None:
+    sent(db, ready)
+    first = ask_again(db, ready, key="form-1")
+    sent(db, ready)
+    other = ask_again(db, ready, key="form-1", reason="another", again=True)
+    assert (other.id, other.message_id, other.new) == (first.id, first.message_id, False)
+    with pytest.raises(Refused, match=r"form-1 belongs .* letter of 2020 to A Council again, 22 J"):
+        ask_again(db, ready, code="B", key="form-1")
+    messages.plan(db, ready.id, LIVE, now=NOW)
+    sent(db, ready, Mode.LIVE)
+    live = ask_again(db, ready, sender=LIVE, key="form-1")  # what was captured is a rehearsal
+    assert live.new
+    assert live.id != first.id
+
+
+def test_one_key_for_two_letters_at_once_is_taken_by_one(db: Database, ready: Run) -> None:
+    sent(db, ready)
+    codes = iter(["A", "B", "A", "B"])
+    made: list[Resent] = []
+    errors = at_once(lambda: made.append(ask_again(db, ready, code=next(codes), key="form-1")))
+    assert [type(error) for error in errors] == [Refused, Refused]
+    assert len({one.id for one in made}) == 1
+    assert count(db, schema.messages) == 3
+
+
+def test_the_same_asked_twice_on_a_day_is_one_message(db: Database, ready: Run) -> None:
+    sent(db, ready)
+    first = ask_again(db, ready)
+    assert (first.new, first.unsent) == (True, True)
+    unfinished = ask_again(db, ready)  # as after a crash: it is there, and was not sent
+    assert (unfinished.id, unfinished.new, unfinished.unsent) == (first.id, False, True)
+    sent(db, ready)
+    second = ask_again(db, ready, reason=" lost ")
+    assert (second.id, second.new, second.unsent) == (first.id, False, False)
+    evening = datetime(2020, 7, 22, 22, 59, tzinfo=UTC)
+    assert not ask_again(db, ready, now=evening).new
+    night = evening + timedelta(minutes=1)  # midnight in London, not in Greenwich
+    assert ask_again(db, ready, now=night).new
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"reason": "another"},
+        {"person": "somebody else"},
+        {"to": [{"address": "new@a.example", "kind": "to"}]},
+        {"again": True},
+        {"key": "form-1"},
+    ],
+)
+def test_another_request_is_another_message(
+    db: Database, ready: Run, other: dict[str, Any]
+) -> None:
+    sent(db, ready)
+    first = ask_again(db, ready)
+    sent(db, ready)
+    second = ask_again(db, ready, **other)
+    assert second.new
+    assert second.id != first.id
+    # and which of them is meant by asking once more is clear
+    sent(db, ready)
+    assert ask_again(db, ready, **other | {"again": False}).id == second.id
+
+
+def test_people_at_once_send_it_once(db: Database, ready: Run) -> None:
+    sent(db, ready)
+    people = iter(["Ann", "Bob", "Cas", "Dee"])
+    made: list[Resent] = []
+    errors = at_once(lambda: made.append(ask_again(db, ready, person=next(people))))
+    assert len(made) == 1
+    assert len(errors) == 3
+    assert all("still on its way to" in str(error) for error in errors)
+    assert count(db, schema.messages) == 3
+
+
+def test_who_has_not_seen_the_latest_is_told(db: Database, ready: Run) -> None:
+    sent(db, ready)
+    seen = messages.read(db, 1).id
+    ask_again(db, ready, person="Ann", seen=seen)
+    sent(db, ready)
+    with pytest.raises(Refused, match=r"Ann has sent the letter to A Council again meanwhile"):
+        ask_again(db, ready, person="Bob", seen=seen)
+
+
+@pytest.mark.parametrize("ended", ["rejected", "bounced", "expired", "cancelled"])
+def test_a_request_that_reached_nobody_may_be_made_again(
+    db: Database, ready: Run, ended: str
+) -> None:
+    d = schema.deliveries
+    sent(db, ready)
+    first = ask_again(db, ready)
+    sent(db, ready)
+    with db.write() as connection:
+        [one, _other] = connection.scalars(sa.select(d.c.id).where(d.c.message_id == first.id))
+        connection.execute(sa.update(d).where(d.c.id == one).values(state=ended))
+    assert ask_again(db, ready).id == first.id  # whom it reached must not get it twice
+    with db.write() as connection:
+        connection.execute(sa.update(d).where(d.c.message_id == first.id).values(state=ended))
+    second = ask_again(db, ready)
+    assert second.new
+    sent(db, ready)
+    assert ask_again(db, ready).id == second.id
+
+
+def test_what_hinders_sending_again_is_said_with_what_to_do(db: Database, ready: Run) -> None:
+    found = story.find_letter(db, ready, "A")
+    assert found is not None
+
+    def hindered() -> str:
+        said = hindrances.hindrance(db, found.id, Mode.CAPTURE)
+        assert said is not None
+        with pytest.raises(Refused) as refused:
+            ask_again(db, ready)
+        assert str(refused.value) == said
+        return said
+
+    assert "chief@a.example (queued since 22 July 2020, 09:00)" in hindered()
+    assert "letters send 2020" in hindered()
+    claimed = claim(db, ready)
+    assert "chief@a.example (being sent since 22 July 2020, 09:00)" in hindered()
+    intend(db, claimed)
+    settle(db, claimed, Lost(reason="dropped"))
+    message_id = messages.read(db, claimed.message_id).message_id
+    assert f"chief@a.example (since 22 July 2020, 09:00, Message-ID {message_id})" in hindered()
+    assert "Settle it first" in hindered()
+    assert "link@a.example (queued" in hindered()
+    holds.pause(db, ready, because="wrong averages", person="Ann", now=NOW)
+    assert "paused, by Ann since 22 July 2020, 09:00: wrong averages" in hindered()
+    assert hindered().endswith("letters resume 2020")
+    holds.resume(db, ready, person="Ann", now=NOW)
+    sent(db, ready)
+    [doubt] = deliveries.doubts(db, ready.id, Mode.CAPTURE)
+    deliveries.resolve(db, doubt, State.ACCEPTED, evidence="found", now=NOW)
+    assert hindrances.hindrance(db, found.id, Mode.CAPTURE) is None
+    holds.withhold(db, ready, found.id, because="wrong", person="Ann", now=NOW)
+    assert "is withheld (wrong)" in hindered()
+    assert hindered().endswith("letters resume A --year 2020")
+
+
+def test_letters_without_a_file_cannot_be_sent_again(db: Database) -> None:
+    run = opened(db, letter("A"), letter("B", fault="no address"))
+    with pytest.raises(Refused, match="to A Council to send again: it has not been made yet"):
+        ask_again(db, run)
+    with pytest.raises(Refused, match="to B Council to send again: no address"):
+        ask_again(db, run, code="B")
 
 
 def test_an_approval_is_void_once_anything_changes(db: Database) -> None:
