@@ -268,12 +268,13 @@ def _ensure(
 ) -> bool:
     """See that there is a row; whether this made it."""
     insert = sqlite.insert if db.is_sqlite else postgresql.insert
-    inserted = connection.execute(
+    inserted = connection.scalar(
         insert(schema.starts)
         .values(year=year, step=step.value, mode=mode.value, due_at=due_at)
         .on_conflict_do_nothing(index_elements=["year", "step", "mode"])
+        .returning(schema.starts.c.id)
     )
-    return inserted.rowcount == 1
+    return inserted is not None
 
 
 def _changed(db: Database, hold: Hold, **values: Any) -> bool:
