@@ -16,7 +16,7 @@ from defusedxml import DefusedXmlException  # type: ignore[import-untyped]
 from defusedxml import ElementTree as Defused
 
 from pipeline.errors import Misconfigured
-from pipeline.importer.cells import Wrong
+from pipeline.importer.cells import Wrong, shown
 
 WORKBOOK_LIMIT: Final = 128 * 1024 * 1024
 """Bytes that a workbook may have."""
@@ -28,7 +28,9 @@ PART_LIMIT: Final = 64 * 1024 * 1024
 """Bytes that a part may have which is not a sheet and so has to be held in memory."""
 
 _PARTS: Final = 10_000
-_CHUNK: Final = 1024 * 1024
+CHUNK: Final = 1024 * 1024
+_OVERLAP: Final = 200  # a merged range may lie across the border
+_SHEETS: Final = "xl/worksheets/"
 _SAVE: Final = "open it in the spreadsheet program and save it as “Excel Workbook (.xlsx)”"
 _MAIN: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
 _MANIFEST: Final = "[Content_Types].xml"
@@ -123,7 +125,7 @@ def _refuse_other_kinds(file: BinaryIO) -> None:
 def _holds(file: BinaryIO, wanted: bytes) -> bool:
     file.seek(0)
     before = b""
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(CHUNK):
         if wanted in before + chunk:
             return True
         before = chunk[-len(wanted) :]
@@ -137,28 +139,27 @@ def _vet_archive(archive: zipfile.ZipFile) -> Package:
         raise Wrong("is packed with a password; take it off, and save the workbook without one.")
     if len(parts) > _PARTS or len(names) < len(parts):
         raise Wrong(f"is not packed as a workbook is; {_SAVE}.")
-    # What the archive says of itself; what is in it is measured below.
+    # What the archive says of itself. No more than that is ever unpacked of a part, and where more
+    # is in it the check sum is wrong: below, each is read to its end.
     if sum(part.file_size for part in parts) > UNPACKED_LIMIT:
-        raise _too_big()
+        raise Wrong(
+            f"unpacks to more than {UNPACKED_LIMIT // 1_000_000:,} MB, which no year's statistics "
+            "do; delete what is not data, or save its sheets as “CSV UTF-8”."
+        )
     _refuse_other_packages(archive, names)
     merged = {}
-    unpacked = 0
     for part in parts:
-        ranges: list[str] = []
-        sheet = part.filename.startswith("xl/worksheets/")
-        length = 0
-        for chunk in _whole(archive, part):
-            length += len(chunk[0])
-            unpacked += len(chunk[0])
-            if unpacked > UNPACKED_LIMIT:
-                raise _too_big()
-            if length > PART_LIMIT and not sheet:
-                raise Wrong(
-                    f"has a part, {part.filename}, of more than {PART_LIMIT // 1_000_000:,} MB "
-                    "unpacked; delete what is not data (pictures, long texts) and save it again."
-                )
-            if sheet:
-                ranges += [found.decode() for found in _MERGED.findall(b"".join(chunk))]
+        sheet = part.filename.startswith(_SHEETS)
+        if part.file_size > PART_LIMIT and not sheet:
+            raise Wrong(
+                f"has a part, {shown(part.filename)}, of more than {PART_LIMIT // 1_000_000:,} MB "
+                "unpacked; delete what is not data (pictures, long texts) and save it again."
+            )
+        ranges = [
+            found.decode()
+            for chunk in _whole(archive, part)
+            for found in _MERGED.findall(chunk if sheet else b"")
+        ]
         if ranges:
             merged[part.filename] = tuple(dict.fromkeys(ranges))
         root = _root(archive, part)
@@ -169,24 +170,16 @@ def _vet_archive(archive: zipfile.ZipFile) -> Package:
     return Package(merged=merged)
 
 
-def _too_big() -> Wrong:
-    return Wrong(
-        f"unpacks to more than {UNPACKED_LIMIT // 1_000_000:,} MB, which no year's statistics do; "
-        "delete what is not data, or save its sheets as “CSV UTF-8”."
-    )
+def _whole(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A part's bytes to their end, where its check sum is verified; its chunks overlap a little.
 
-
-def _whole(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Iterator[tuple[bytes, bytes]]:
-    """A part's bytes in chunks, each with the first bytes of the next: its check sum is verified.
-
-    No more than a chunk is ever unpacked at once, whatever the archive says of its length.
+    No more than a chunk is unpacked at once.
     """
     with archive.open(part) as stream:
-        chunk = stream.read(_CHUNK)
-        while chunk:
-            following = stream.read(_CHUNK)
-            yield chunk, following[:200]  # a merged range may lie across the border
-            chunk = following
+        before = b""
+        while chunk := stream.read(CHUNK):
+            yield before + chunk
+            before = chunk[-_OVERLAP:]
 
 
 def _root(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Element | None:
@@ -198,8 +191,8 @@ def _root(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Element | None:
             return root
     except DefusedXmlException:
         raise Wrong(
-            f"has a document type or entity in its part {part.filename}, which no spreadsheet "
-            f"program writes and which is never read; {_SAVE}."
+            f"has a document type or entity in its part {shown(part.filename)}, which no "
+            f"spreadsheet program writes and which is never read; {_SAVE}."
         ) from None
     except (ParseError, StopIteration, LookupError, ValueError):
         return None  # a picture, or XML at which the parser will stop
