@@ -44,7 +44,10 @@ _SQLITE_FIXES = {
         "Another program has been writing to it for {patience:g} seconds; run this again when that "
         "has finished, or wait longer with ?timeout=SECONDS at the end of {setting}"
     ),
-    "unable to open": "Check that {setting} is right, and that its folder and file may be read",
+    "unable to open": (
+        "Check that {setting} is right, and that whoever runs this may read and write both the "
+        "file and its folder"
+    ),
     "disk I/O": "Its disk or the network has failed, or is full: see the system's log",
 }
 

@@ -70,7 +70,11 @@ class Converter:
         """The process id of soffice.bin while it is up."""
 
     def __enter__(self) -> Self:
-        self._start()
+        try:
+            self._start()
+        except BaseException:
+            self.close()  # nobody leaves what could not be entered
+            raise
         return self
 
     def __exit__(

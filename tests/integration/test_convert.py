@@ -552,7 +552,9 @@ def test_nothing_a_letter_links_to_is_fetched(
         server.server_close()
 
 
-def test_an_office_that_cannot_start_is_unavailable_and_says_what_it_said(office: Office) -> None:
+def test_an_office_that_cannot_start_is_unavailable_and_says_what_it_said(
+    office: Office, tmp_path: Path
+) -> None:
     wrong = Office(program=Path("/bin/false"), python=office.python, version="0.0")
     with (
         pytest.raises(
@@ -562,6 +564,7 @@ def test_an_office_that_cannot_start_is_unavailable_and_says_what_it_said(office
         Converter(wrong, timeout=60),
     ):
         pass
+    assert directories(tmp_path) == []
 
 
 def test_an_office_that_hangs_at_its_start_is_ended(office: Office, tmp_path: Path) -> None:
