@@ -190,7 +190,8 @@ class Record:
 class Letter:
     """One letter, composed: plain values only, so that it can be frozen as JSON.
 
-    `fault` says why it cannot be made; then `fields` and `recipients` hold what could be composed.
+    `fault` says why it cannot be made; then `fields` and `recipients` are empty, and what does not
+    show in the name is replaced, so that it can be listed.
     """
 
     authority_code: str
@@ -231,6 +232,8 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
             fields = _fields(record, edition, chiefs) | _panels(figures)
             _refuse_hidden(fields, "")
             recipients = _recipients(chiefs, copied)
+    if faults:
+        fields, recipients = {}, []
     return Letter(
         authority_code=authority.code,
         # Shown to people wherever the letter is listed, so nothing in it may be hidden there.

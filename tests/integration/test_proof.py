@@ -270,6 +270,8 @@ def test_a_long_name_is_said_to_be_why_the_panels_part(make: Make) -> None:
         "Щербаков",
         "None Null",
         "nan Error! undefined",
+        "-",
+        "–",
     ],
 )
 def test_a_name_is_read_back_as_it_was_written(make: Make, name: str) -> None:
