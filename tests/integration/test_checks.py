@@ -5,8 +5,8 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -73,7 +73,7 @@ def files(folder: Path) -> dict[str, bytes | None]:
     }
 
 
-def finished(looking_: Generator[Check, None, Any]) -> list[Check]:
+def finished(looking_: Iterable[Check]) -> list[Check]:
     """All that a check finds, held to what all of them have in common."""
     found = list(looking_)
     for one in found:
@@ -393,7 +393,7 @@ def test_a_full_disk_is_said_and_keeps_nothing(
     )
     for name in ("archive", "captured/tmp", "captured/new"):
         (folder / name).mkdir(parents=True)
-    with pytest.raises(OSError, match="No space left"), (folder / "filling").open("wb", 0) as file:
+    with (folder / "filling").open("wb", 0) as file, suppress(OSError):
         while True:
             file.write(b"x" * 4096)
     before = files(folder)
@@ -477,6 +477,7 @@ def test_a_server_that_is_not_there_or_says_nothing(
     assert "database.url" in one.fix
     assert SECRET not in str(one)
     monkeypatch.setattr(looking, "NETWORK_SECONDS", 0.5)
+    monkeypatch.setattr(looking, "STATISTICS_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/letters"
         found = finished(look(site(tmp_path, database={"url": url}), quick=True))
@@ -727,7 +728,7 @@ def test_fonts_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "fonts-liberation" in one.fix
 
 
-# ---------------------------------------------------------------------------- the mail and the relay
+# ---------------------------------------------------------------------------- mail and the relay
 
 
 @pytest.mark.parametrize(
