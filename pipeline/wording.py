@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +58,7 @@ _MAX_FILE: Final = 64 * _KIBIBYTE  # a covering email has about two
 _MAX_PRINTED: Final = 256 * _KIBIBYTE
 _MAX_SUBJECT: Final = 500
 _LONGEST_TAG: Final = 500
+_MOST_FAULTS: Final = 20
 _DEEPEST: Final = 40
 _TAG: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 # Control characters other than tab and the ends of lines, and those that turn the reading order.
@@ -147,7 +149,7 @@ def render(templates: WordingTemplates, fields: Mapping[str, Any]) -> Wording:
     if not subject or len(subject) > _MAX_SUBJECT or len(subject.splitlines()) > 1:
         what = "empty" if not subject else f"longer than {_MAX_SUBJECT} characters or one line"
         raise LetterFault(
-            f"{parts[0].file}, line 1: with the fields of {fields.get('authority', 'a letter')} the"
+            f"{parts[0].file}, line 1: with the fields of {_whose(fields)} the"
             f" subject is {what}; use other fields in it."
         )
     return Wording(subject=subject, text=_wrapped(text), html=html)
@@ -230,7 +232,7 @@ class _Part:
                 size += len(piece)
                 if size > _MAX_PRINTED:
                     raise LetterFault(
-                        f"{self.file}: with the fields of {fields.get('authority', 'a letter')} the"
+                        f"{self.file}: with the fields of {_whose(fields)} the"
                         f" message grows beyond {_MAX_PRINTED // _KIBIBYTE} KB, because a field or"
                         " a list is very long; print it less often, or shorten it in the data."
                     )
@@ -339,6 +341,10 @@ def _wrong_loop(node: nodes.For, *, looping: bool) -> str:
     if not isinstance(node.iter, nodes.Name | nodes.Getattr):
         return "a loop goes over a field that is a list; write its name."
     return ""
+
+
+def _whose(fields: Mapping[str, Any]) -> str:
+    return textwrap.shorten(str(fields.get("authority", "")), _WIDTH, placeholder="…") or "a letter"
 
 
 def _dotted(node: nodes.Node) -> str:
@@ -505,5 +511,5 @@ def _read(path: Path) -> str:
 
 
 def _refuse(faults: Iterable[str]) -> None:
-    if found := list(dict.fromkeys(faults)):
+    if found := list(islice(dict.fromkeys(faults), _MOST_FAULTS)):
         raise Misconfigured("\n".join(found))

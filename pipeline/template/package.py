@@ -10,9 +10,10 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, NoReturn
 from urllib.parse import unquote, urlsplit
 
 from lxml import etree
@@ -396,14 +397,15 @@ def relationships(
         if kind == "hyperlink":
             # A link within the document should lead to a place in it, but not every program asks.
             if external or inside not in types:
-                refuse_link(target, _where_used(str(each.get("Id", "")), source, trees))
+                refuse_link(target, partial(_where_used, str(each.get("Id", "")), source, trees))
             continue
-        if external:
-            _refuse_external(kind, target, _where_used(str(each.get("Id", "")), source, trees))
-        if kind in _ACTIVE:
+        if external or kind in _ACTIVE:
+            where = _where_used(str(each.get("Id", "")), source, trees)
+            if external:
+                _refuse_external(kind, target, where)
             raise Misconfigured(
-                f"The template holds {_ACTIVE[kind]} ({short(target)}) in"
-                f" {_where_used(str(each.get('Id', '')), source, trees)}; delete it in Word."
+                f"The template holds {_ACTIVE[kind]} ({short(target)}) in {where}; delete it in"
+                " Word."
             )
         if inside not in types:
             raise Misconfigured(
@@ -431,7 +433,7 @@ def words_around(element: etree._Element) -> str:
     return ""
 
 
-def _refuse_external(kind: str, target: str, where: str) -> None:
+def _refuse_external(kind: str, target: str, where: str) -> NoReturn:
     what = _LINKED.get(kind, f"something linked ({kind})")
     raise Misconfigured(
         f"The template fetches {what} from elsewhere ({short(target)}, in {where}); put it into the"
@@ -440,7 +442,7 @@ def _refuse_external(kind: str, target: str, where: str) -> None:
     )
 
 
-def refuse_link(target: str, where: str) -> None:
+def refuse_link(target: str, where: Callable[[], str]) -> None:
     """Raise `Misconfigured` for a link to anything but a web page or an email address."""
     if target.startswith("#"):
         return
@@ -450,7 +452,7 @@ def refuse_link(target: str, where: str) -> None:
         scheme = ""
     if scheme not in _SCHEMES:
         raise Misconfigured(
-            f"The template's link to {short(target)!r} in {where} does not start with https:,"
+            f"The template's link to {short(target)!r} in {where()} does not start with https:,"
             " http: or mailto:; change it in Word (right-click > Edit Link)."
         )
 

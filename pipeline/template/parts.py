@@ -4,9 +4,10 @@ import html
 import io
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from docxtpl import DocxTemplate  # type: ignore[import-untyped]
@@ -37,6 +38,7 @@ from pipeline.template.vocabulary import (
 )
 
 _MAX_TEMPLATED: Final = MEBIBYTE  # a letter is about 50 KB; docxtpl's patterns are slow on more
+_MAX_BRACES: Final = 4000
 _MAX_DRAWINGS: Final = 200
 _WP: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
 _DC: Final = "{http://purl.org/dc/elements/1.1/}"
@@ -146,9 +148,17 @@ def read_part(package: Package, place: str, name: str, names: frozenset[str]) ->
             f"The text of the template's {place.removeprefix('the ')} is larger than"
             f" {_MAX_TEMPLATED // MEBIBYTE} MB; copy its words into a new document in Word."
         )
+    if written.count("{") > _MAX_BRACES:
+        raise Misconfigured(
+            f"The template has more than {_MAX_BRACES // 2} tags in {place}, and a letter has about"
+            " a hundred; take out those that are repeated."
+        )
     outlined = heading_styles(package)
+    heading = ""
     for paragraph in tree.iter(f"{W}p"):
-        _check_tags(paragraph, place, outlined)
+        _check_tags(paragraph, place, heading)
+        if _style(paragraph) in outlined:
+            heading = _words(paragraph)
     _check_other_tags(tree, place, outlined)
     fixed = tuple(
         words
@@ -231,7 +241,7 @@ def refuse_what_acts(package: Package) -> None:
         place = "the body" if name == package.main else named(name)
         _refuse_edits_and_objects(tree, place, outlined)
         for code, element in _field_codes(tree):
-            _refuse_field_code(code, _where(element, place, outlined))
+            _refuse_field_code(code, partial(_where, element, place, outlined))
 
 
 def _refuse_edits_and_objects(tree: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
@@ -281,12 +291,12 @@ def _field_codes(tree: etree._Element) -> Iterator[tuple[str, etree._Element]]:
         yield "".join(code), each
 
 
-def _refuse_field_code(code: str, where: str) -> None:
+def _refuse_field_code(code: str, where: Callable[[], str]) -> None:
     words = code.split()
     kind = words[0].upper() if words else ""
     if kind not in _FIELD_CODES or "{{" in code or "{%" in code:
         raise Misconfigured(
-            f"The template has the Word field “{short(code)}” in {where}; only"
+            f"The template has the Word field “{short(code)}” in {where()}; only"
             f" {', '.join(_FIELD_CODES)} are permitted, without tags in them. Click on it"
             " and press Ctrl+Shift+F9 to make it plain text, or delete it."
         )
@@ -323,9 +333,11 @@ def _check_other_tags(tree: etree._Element, place: str, outlined: AbstractSet[st
         for key, value in each.attrib.items():
             if BRACES.search(str(value)):
                 what = _ATTRIBUTES.get(etree.QName(str(key)).localname, "the property")
-                _refuse_unpaired(
-                    str(value), f"{_where(each, place, outlined)}, in {what} “{short(str(value))}”"
-                )
+                if wrong := _unpaired(str(value)):
+                    raise Misconfigured(
+                        f"In {_where(each, place, outlined)}, in {what} “{short(str(value))}”:"
+                        f" {wrong}"
+                    )
         if each.tag not in (f"{W}t", f"{W}instrText") and BRACES.search(each.text or ""):
             raise Misconfigured(
                 f"In {_where(each, place, outlined)}: the tag “{short(each.text or '')}” is in an"
@@ -333,12 +345,12 @@ def _check_other_tags(tree: etree._Element, place: str, outlined: AbstractSet[st
             )
 
 
-def _check_tags(paragraph: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
+def _check_tags(paragraph: etree._Element, place: str, heading: str) -> None:
     """See that each tag is closed in its own paragraph, and that none swallows words."""
     words = _words(paragraph)
     if not BRACES.search(words):
         return
-    where = _where(paragraph, place, outlined)
+    where = spot(place, heading=heading, words=words)
     _refuse_unpaired(words, where)
     for tag in TAG.findall(words):
         marked = re.match(r"\{([{%#])(p|tr|tc|r)\s", tag)
@@ -376,6 +388,12 @@ def _check_tags(paragraph: etree._Element, place: str, outlined: AbstractSet[str
 
 
 def _refuse_unpaired(words: str, where: str) -> None:
+    if wrong := _unpaired(words):
+        raise Misconfigured(f"In {where}: {wrong}")
+
+
+def _unpaired(words: str) -> str:
+    """Say which brace has no other, and what to write; nothing if all are in pairs."""
     opened = ""
     for found in BRACES.finditer(words):
         brace = found[0]
@@ -386,15 +404,17 @@ def _refuse_unpaired(words: str, where: str) -> None:
         elif opened:
             break
         else:
-            raise Misconfigured(
-                f"In {where}: {brace} closes a tag that was not opened; write"
-                f" {_OPENER[brace]} before it, or take it out."
+            return (
+                f"{brace} closes a tag that was not opened; write {_OPENER[brace]} before it, or"
+                " take it out."
             )
-    if opened:
-        raise Misconfigured(
-            f"In {where}: the tag opened with {opened} is not closed with {_CLOSER[opened]} in the"
-            f" same paragraph; write {_CLOSER[opened]} where the tag ends."
-        )
+    if not opened:
+        return ""
+    closer = _CLOSER[opened]
+    return (
+        f"the tag opened with {opened} is not closed with {closer} in the same paragraph; write"
+        f" {closer} where the tag ends."
+    )
 
 
 def _plain_run_tag(paragraph: etree._Element) -> None:
@@ -421,10 +441,14 @@ def _heading_above(element: etree._Element, outlined: AbstractSet[str]) -> str:
             break
         outermost = each
     for paragraph in outermost.itersiblings(f"{W}p", preceding=True):
-        style = paragraph.find(f"{W}pPr/{W}pStyle")
-        if style is not None and style.get(f"{W}val") in outlined:
+        if _style(paragraph) in outlined:
             return _words(paragraph).strip()
     return ""
+
+
+def _style(paragraph: etree._Element) -> str:
+    style = paragraph.find(f"{W}pPr/{W}pStyle")
+    return "" if style is None else str(style.get(f"{W}val"))
 
 
 def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:

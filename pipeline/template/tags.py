@@ -29,6 +29,7 @@ _LOOP: Final = frozenset({"first", "last", "index", "length"})
 _COMPARISONS: Final = frozenset({"eq", "ne"})
 # Python's own limits are about 20 blocks and 200 brackets; people lose track long before.
 _DEEPEST: Final = 60
+_MOST_FAULTS: Final = 20
 _LONGEST: Final = 1000
 _INSTEAD: Final = "write only {{ field }}, {% if field %} and {% for each in list %}"
 
@@ -257,7 +258,8 @@ class _Reader:
         if name in self.names or (
             len(steps) == 1 and f"{top.name}.*" in self.names and not steps[0].startswith("_")
         ):
-            noted.setdefault(name, self.part.at(node.lineno))
+            if name not in noted:
+                noted[name] = self.part.at(node.lineno)
             return
         known = sorted(each for each in self.names if not each.endswith("*"))
         self._refuse(node, f"there is no field {name}{meant(name, known)}")
@@ -288,7 +290,8 @@ class _Reader:
         return True
 
     def _refuse(self, node: nodes.Node, why: str) -> None:
-        self.faults.append(f"In {self.part.at(node.lineno)}: {why}")
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(f"In {self.part.at(node.lineno)}: {why}")
 
 
 def _outline(tree: nodes.Template, part: Part) -> str:

@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import io
+import os
 import pickle
 import re
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import docx
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from pipeline.errors import LetterFault, Misconfigured
-from pipeline.template import CompiledTemplate, compile_template
+from pipeline.template import CompiledTemplate, compile_template, load_template, read_template
 
 FIELDS = frozenset(
     {"authority", "noun", "remarks", "facts.*", "upheld.rated", "upheld.percent"}
@@ -630,3 +632,70 @@ def test_a_truncated_file_is_refused() -> None:
     for length in range(0, len(sound) - 1, 7):
         with pytest.raises(Misconfigured):
             compile_template(sound[:length], fields=FIELDS, needed=())
+
+
+# What only shows when letters are stamped.
+
+
+def test_a_letter_that_grows_beyond_measure_is_that_letters_fault() -> None:
+    loops = "{% for x in remarks %}{{ x }}{{ authority }}{% endfor %}" * 400
+    template = compiled(paragraph(loops))
+    long = {"authority": "a" * 10_000, "remarks": ["x"] * 100_000}  # 400 thousand million letters
+    with pytest.raises(LetterFault, match=r"grows beyond 4 MB of text.*shorten it"):
+        template.stamp({**VALUES, **long})
+    assert said(template.stamp(VALUES))[0].startswith("One.Stevenage")
+
+
+def test_a_title_that_grows_beyond_measure_is_that_letters_fault() -> None:
+    with pytest.raises(LetterFault, match="grows beyond"):
+        TEMPLATE.title({**VALUES, "authority": "a" * 5_000_000})
+
+
+def test_a_comment_cannot_pass_for_a_rings_mark() -> None:
+    forged = "<w:p><!--ring 0 whole--><!--ring 0 part--></w:p>"
+    template = compiled(paragraph(ring()), forged)
+    assert part(template.stamp(VALUES)).findall(f".//{{{W}}}p")
+
+
+def test_curly_quotes_are_understood_as_word_writes_them() -> None:
+    assert stamped(paragraph("{% if noun == “Council” %}yes{% endif %}")) == ["yes"]
+
+
+@pytest.mark.parametrize("needed", ["authority", "upheld.percent", "upheld.percent_number"])
+def test_what_every_letter_is_proved_by_must_be_in_the_pages(needed: str) -> None:
+    data = word(paragraph("{{ noun }}"))  # the authority is in the title, which is no page
+    with pytest.raises(Misconfigured, match=needed.removesuffix(".percent_number")):
+        compile_template(data, fields=FIELDS, needed=[needed])
+    whole = word(paragraph("{{ authority }} {{ upheld.percent }}", ring()))
+    assert needed in compile_template(whole, fields=FIELDS, needed=[needed]).used
+
+
+# The file.
+
+
+def test_a_fault_names_the_file_it_is_in(tmp_path: Path) -> None:
+    file = tmp_path / "letter.docx"
+    file.write_bytes(word(paragraph("{{ authorty }}")))
+    with pytest.raises(Misconfigured) as caught:
+        load_template(file, fields=FIELDS)
+    assert str(caught.value).startswith(f"{file}: In the body, at “{{{{ authorty }}}}”")
+    file.write_bytes(WHOLE)
+    assert load_template(file, fields=FIELDS).data == WHOLE
+
+
+def test_only_a_file_of_a_templates_size_is_read(tmp_path: Path) -> None:
+    pipe, large, looped = (tmp_path / name for name in ("pipe", "large", "looped"))
+    os.mkfifo(pipe)
+    with large.open("wb") as file:
+        file.truncate(50 * 1024**3)  # nothing but a hole
+    looped.symlink_to(looped)
+    for path, words in (
+        (pipe, "not a file; put"),
+        (Path("/dev/zero"), "not a file; put"),
+        (tmp_path, "a folder; put"),
+        (large, "larger than 20 MB; use smaller"),
+        (looped, "cannot be read"),
+        (tmp_path / "none", "cannot be read .*correct template.path"),
+    ):
+        with pytest.raises(Misconfigured, match=f"{re.escape(str(path))}.*{words}"):
+            read_template(path)

@@ -1,5 +1,6 @@
 """The covering email's words: only fields, faults in terms of the file, nothing evaluated twice."""
 
+import os
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import Misconfigured
+from pipeline import wording as wordings
+from pipeline.errors import LetterFault, Misconfigured
 from pipeline.letter import MERGE_FIELDS
+from pipeline.template import vocabulary
 from pipeline.wording import WordingTemplates, check, read_wording, render
 
 SHIPPED = Path(__file__).parents[2] / "templates"
@@ -266,3 +269,45 @@ def test_templates_can_be_given_without_files() -> None:
     templates = WordingTemplates(subject="{{ noun }}", text="{{ noun }}", html="{{ noun }}")
     wording = render(templates, FIELDS)
     assert (wording.subject, wording.text, wording.html) == ("Council", "Council\n", "Council")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"authority": "a" * 300_000},
+        {"signatory_posts": ["p" * 10_000] * 10_000},
+    ],
+)
+def test_a_message_that_grows_beyond_measure_is_that_letters_fault(
+    write: Write, changes: Mapping[str, Any]
+) -> None:
+    loop = "{% for post in signatory_posts %}{{ post }}{% endfor %}\n"
+    templates = read_wording(write(f"{{{{ authority }}}}\n{loop * 100}"))
+    with pytest.raises(LetterFault, match=r"message\.txt: .*grows beyond 256 KB"):
+        render(templates, {**FIELDS, **changes})
+
+
+@pytest.mark.parametrize("name", [" ", "x" * 600, "x\nBcc: eve@evil.example", "x\rBcc: e"])
+def test_a_subject_that_comes_out_wrong_is_that_letters_fault(write: Write, name: str) -> None:
+    templates = read_wording(write(subject="Subject: {{ authority }}\n\n"))
+    with pytest.raises(LetterFault, match=r"message\.txt, line 1: .*the subject is"):
+        render(templates, {**FIELDS, "authority": name})
+
+
+def test_a_pipe_is_not_waited_for(write: Write) -> None:
+    folder = write()
+    (folder / "message.html").unlink()
+    os.mkfifo(folder / "message.html")
+    with pytest.raises(Misconfigured, match=r"message\.html is not a file"):
+        read_wording(folder)
+
+
+def test_the_lists_and_choices_are_those_that_letters_have() -> None:
+    lists = {name for name, words in MERGE_FIELDS.items() if words.startswith("list:")}
+    choices = {
+        name.rpartition(".")[2]
+        for name, words in MERGE_FIELDS.items()
+        if words.startswith("whether")
+    }
+    assert lists == wordings._LISTS == vocabulary.LISTS
+    assert choices == {each.strip(".") for each in wordings._CHOICES} == vocabulary.CHOICES
