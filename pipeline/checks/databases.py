@@ -59,7 +59,8 @@ def tidy(db: Database) -> Iterator[None]:
     """While an SQLite file is read, keep it open for writing too.
 
     Whoever closes it last clears its -wal and -shm files away, and a reader may not. Where these
-    are there already they belong to somebody, and are left alone.
+    are there already they belong to somebody, and are left alone. On a disk that is full SQLite
+    leaves both behind, empty, whoever opens it.
     """
     path = db.path
     keeper = None

@@ -96,8 +96,7 @@ def fonts(settings: Settings) -> Looking[None]:
         ]
         yield fault(
             "fonts",
-            f"The letter is set in {_listed(lacking)}, which is not on this machine"
-            + (" (LibreOffice has fonts of none of these names)." if len(lacking) > 1 else "."),
+            f"The letter is set in {_listed(lacking)}, which this machine does not have.",
             f"Install {_listed(instead or lacking)}; fonts-liberation has those for Arial, Times "
             "New Roman and Courier New. Or choose another font in the template.",
         )

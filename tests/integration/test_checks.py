@@ -724,7 +724,7 @@ def test_fonts_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("FONTCONFIG_FILE", str(config))
     [one] = finished(making.fonts(settings))
     assert one.state is Kind.FAULT
-    assert "The letter is set in Arial, which is not on this machine." in one.found
+    assert "The letter is set in Arial, which this machine does not have." in one.found
     assert "fonts-liberation" in one.fix
 
 
