@@ -5,6 +5,7 @@ unavailable, 70 a fault of the program itself, 78 configuration. `status` and `s
 whenever they could answer.
 """
 
+import io
 import os
 import signal
 import sys
@@ -105,6 +106,10 @@ def _letters(
 def main() -> NoReturn:
     """Run the command line; every error that is meant for a person ends as one sentence."""
     options.forget()
+    for stream in (sys.stdout, sys.stderr):
+        # A name that a terminal has no letters for is better shown oddly than not at all.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, interrupted)
     try:

@@ -28,7 +28,8 @@ LONDON = ZoneInfo("Europe/London")
 
 def print_json(value: Any) -> None:
     """JSON, and nothing else, on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    plain = (sys.stdout.encoding or "ascii").replace("-", "").casefold() != "utf8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
