@@ -96,7 +96,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _letters(
     config: options.Config = None,
-    version: Annotated[  # noqa: ARG001 - answered by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version.")
     ] = False,
 ) -> None:
