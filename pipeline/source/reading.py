@@ -28,7 +28,7 @@ class Faults:
         """Note a fault, of one row or (without `row`) of the column; the same one is said once."""
         rows = self._rows.setdefault((table, column, wrong.problem, wrong.fix), [])
         if row:
-            rows.append(row)
+            rows.append(row if row.isprintable() else ascii(row))
 
     def read(
         self,

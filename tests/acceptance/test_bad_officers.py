@@ -91,6 +91,10 @@ NONE_IN_FORCE = (
 
 # What is wrong, and what is said of it: the thing, the place and the fix.
 BAD: Mapping[str, tuple[Change, list[str]]] = {
+    "brackets in the address": (
+        address("[/bold]@b.example"),
+        ["'[/bold]@b.example' cannot be written to", CHIEF_OF],
+    ),
     "no address": (
         address(None),
         ["There is no address for the chief executive of {name}; fill in officers.email."],
@@ -267,6 +271,10 @@ GOOD: Mapping[str, tuple[Change, list[str]]] = {
         named(family_name='O\'Neill & <b>"Sons"</b> &amp; Co'),
         ['Ms Alex O\'Neill & <b>"Sons"</b> &amp; Co\n'],
     ),
+    "brackets": (
+        lambda rows: rows.authority(name="[bold]Any[/red]town Council[/]"),
+        ["[bold]Any[/red]town Council[/]\n"],
+    ),
     "Welsh, decomposed": (
         _welsh,
         ["Ms Si\u00e2n Ll\u0175yd\n", "Cyngor Sir Ynys M\u00f4n\n", "Dear Ms Ll\u0175yd\n"],
@@ -385,10 +393,14 @@ def test_the_run_says_how_it_stands(year: Year) -> None:
         ["accepted"] * len(GOOD) + ["fault"] * len(BAD)
     )
     assert "\x1b[2J" not in year.said
+    assert "'[/bold]@b.example'" in year.said
 
 
-def test_a_letter_with_a_fault_can_be_looked_at(year: Year) -> None:
-    for what in ("an escape in the authority's name", "a letter that no font here has"):
-        shown = year.site.letters("show", CODE[what], "--year", "2020")
-        assert "\x1b[2J" not in shown.stdout
-        assert "U+001B" in shown.stdout or "U+13080" in shown.stdout
+def test_whatever_they_are_called_letters_can_be_looked_at(year: Year) -> None:
+    for what, said in {
+        "an escape in the authority's name": "U+001B",
+        "brackets": "[bold]Any[/red]town Council[/]",
+    }.items():
+        shown = year.site.letters("show", CODE[what], "--year", "2020").stdout
+        assert "\x1b[2J" not in shown
+        assert said in shown

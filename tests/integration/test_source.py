@@ -566,6 +566,11 @@ CASES = [
     ),
     (
         schema.officers,
+        officer("A", "boss", email="a\x1b[2J@a.example"),
+        "officers.role holds 'boss' ('a\\x1b[2J@a.example of A'), which is none of chief_exec",
+    ),
+    (
+        schema.officers,
         {**officer("A"), "role": None},
         "officers.role is empty (chief_executive@a.example of A);",
     ),
