@@ -195,7 +195,10 @@ class _Part:
                 lineno = _opened_at(self.template) or lineno
             yield f"{self._line(lineno)}: {_in_our_words(error)}"
         except (RecursionError, ValueError, OverflowError):
-            yield f"{self.file}: a tag holds too many brackets or too large a number; {_INSTEAD}."
+            yield (
+                f"{self.file}: too many brackets or too many {{% if %}} stand within one another,"
+                f" or a number is too large; {_INSTEAD}."
+            )
         else:
             deep = _too_deep(tree)
             if deep is not None:

@@ -50,7 +50,8 @@ def _parsed(part: Part) -> nodes.Template:
         ) from error
     except (RecursionError, ValueError, OverflowError) as error:  # brackets, enormous numbers
         raise Misconfigured(
-            f"In {part.place}: a tag holds too many brackets or too large a number; {_INSTEAD}."
+            f"In {part.place}: too many brackets or too many {{% if %}} stand within one another,"
+            f" or a number is too large; {_INSTEAD}."
         ) from error
     waiting: list[tuple[nodes.Node, int]] = [(tree, 0)]
     while waiting:

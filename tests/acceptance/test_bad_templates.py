@@ -225,7 +225,7 @@ TAGS: Mapping[str, tuple[str, ...]] = {
     "{{ " + "(" * 480 + "noun" + ")" * 480 + " }}": ("too many brackets",),
     "{{ noun if " + " and ".join(["noun"] * 100) + " else noun }}": ("within one another",),
     "{% if noun %}" * 80 + "{% endif %}" * 80: ("within one another",),
-    "{% if noun %}" * 3000 + "{% endif %}" * 3000: ("too many brackets",),
+    "{% if noun %}" * 900 + "{% endif %}" * 900: ("too many brackets",),
     "{% for i in range(10**9) %}x{% endfor %}": ("only fields such as",),
     "{% for a in remarks %}" * 9 + "x" + "{% endfor %}" * 9: ("not stand within a loop",),
     "{% for a in remarks recursive %}{{ loop(a) }}{% endfor %}": ("not stand within a loop",),
