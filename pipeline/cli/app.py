@@ -29,7 +29,7 @@ from pipeline.cli import (
 )
 from pipeline.display.console import err
 from pipeline.display.progress import interrupted
-from pipeline.errors import LettersError, Refused, Unavailable
+from pipeline.errors import BadData, LettersError, Refused, Unavailable
 
 app = typer.Typer(
     name="letters",
@@ -85,6 +85,7 @@ db_app.command("upgrade")(machine.db_upgrade)
 app.add_typer(db_app, name="db")
 
 _INTERRUPTED = 128 + 2
+_READABLE = 100  # faults
 
 
 def _version(wanted: bool) -> None:
@@ -101,6 +102,17 @@ def _letters(
     ] = False,
 ) -> None:
     pass
+
+
+def _readable(error: LettersError) -> str:
+    """On a terminal no more faults than a person reads; a file or a pipe gets every one."""
+    if not (isinstance(error, BadData) and err.is_terminal and len(error.faults) > _READABLE):
+        return str(error)
+    more = len(error.faults) - _READABLE
+    return (
+        f"{BadData(error.summary, error.faults[:_READABLE])}\n"
+        f"and {more:,} more; to have them all in a file, add 2> faults.txt"
+    )
 
 
 def main() -> NoReturn:
@@ -121,7 +133,7 @@ def main() -> NoReturn:
         err.print("Given up; nothing was changed.")
         code = 1
     except LettersError as error:
-        err.print(f"letters: {error}", markup=False, style="bold red")
+        err.print(f"letters: {_readable(error)}", markup=False, style="bold red")
         code = error.exit_code
     except BrokenPipeError:
         # Whoever was reading has seen enough.
