@@ -15,7 +15,7 @@ from pipeline import bootstrap
 from pipeline.archive import Archive
 from pipeline.cli.finding import letter_of, run_of
 from pipeline.cli.options import AsJson, Authority, Config, YearOption, settings_now
-from pipeline.cli.writing import STANDARD_OUTPUT, Force, whole_file
+from pipeline.cli.writing import STANDARD_OUTPUT, Force, output, whole_file
 from pipeline.database import Database
 from pipeline.display.console import err, out, print_json
 from pipeline.display.story import print_letter, print_story
@@ -79,8 +79,8 @@ def letter(
             raise typer.Exit(1)
         data = pipeline.archive.get(row.pdf, row.pdf_sha256)
     if copy == STANDARD_OUTPUT:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with output(copy, force=force) as file:
+            file.write(data)
         return
     said = None
     if copy is not None:

@@ -22,10 +22,18 @@ STANDARD_OUTPUT = "-"
 
 @contextmanager
 def output(out: str | None, *, force: bool) -> Iterator[BinaryIO]:
-    """Where bytes go: the file that `out` names, as in `whole_file`; else standard output."""
+    """Where bytes go: the file that `out` names, as in `whole_file`; else standard output.
+
+    Whoever reads that may stop reading: then they have seen enough, and the command ends well.
+    """
     if out is None or out == STANDARD_OUTPUT:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        try:
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            # Else Python would try once more to write what is left, as it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
         return
     with whole_file(Path(out), force=force) as file:
         yield file
@@ -62,8 +70,6 @@ def whole_file(path: Path, *, force: bool, private: bool = True) -> Iterator[Bin
                 os.fchmod(file.fileno(), 0o666 & ~mask)
             os.fsync(file.fileno())
         _name(part, path, force=force)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
