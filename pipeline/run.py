@@ -15,7 +15,7 @@ from pipeline import source, wording
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.dispatch import Outbox, dispatch
-from pipeline.errors import Misconfigured, Unavailable
+from pipeline.errors import Unavailable
 from pipeline.ledger import letters, renewal, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.renewal import Renewal
@@ -23,7 +23,7 @@ from pipeline.ledger.runs import Opening, Run
 from pipeline.ledger.story import Summary
 from pipeline.letter import Letter, compose, fields_of
 from pipeline.prepare import Job
-from pipeline.template import compile_template
+from pipeline.template import load_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,13 +154,12 @@ def _composed(
     pipeline: Pipeline, year: int, *, progress: Progress
 ) -> Iterator[tuple[Opening, Iterator[Letter]]]:
     """What a run of the year is opened with, and its letters as they are composed."""
-    data = _read_template(pipeline.template)
     words = wording.read_wording(pipeline.wording)
     with source.pull(pipeline.statistics, year) as pulled:
         fields = fields_of(pulled.edition)
-        compiled = compile_template(data, fields=fields)
+        compiled = load_template(pipeline.template, fields=fields)
         wording.check(words, fields)
-        pipeline.archive.put(template_name(compiled.sha256), data)
+        pipeline.archive.put(template_name(compiled.sha256), compiled.data)
 
         def composed() -> Iterator[Letter]:
             for record in pulled.records:
@@ -262,15 +261,6 @@ def template_name(sha256: str) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _read_template(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misconfigured(
-            f"The template {path} cannot be read ({error.strerror}); correct template.path."
-        ) from error
 
 
 def _plain(value: Any) -> Any:
