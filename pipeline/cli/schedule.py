@@ -1,5 +1,7 @@
 """The commands that let letters go by themselves when they are due."""
 
+import os
+import sys
 from datetime import UTC, datetime
 
 import typer
@@ -57,6 +59,12 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
                     teller.tell_trouble(_unforeseen(error))
     except KeyboardInterrupt:
         teller.end()
+    except BrokenPipeError:
+        # Elsewhere this means that a reader has seen enough. A server that ended quietly because
+        # its log went away would leave letters unsent: ended so, it is started anew.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise typer.Exit(Unavailable.exit_code) from None
 
 
 def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
