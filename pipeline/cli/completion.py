@@ -33,7 +33,7 @@ def authorities(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     try:
         with _ledger(ctx) as db:
             year = _chosen(ctx, "year")
-            for each in [year] if isinstance(year, int) else reversed(runs.years(db)):
+            for each in [int(year)] if year else reversed(runs.years(db)):
                 run = runs.find_run(db, each)
                 found = {**(story.near_names(db, run) if run else {}), **found}
     except Exception:  # noqa: BLE001 - see above
