@@ -16,7 +16,6 @@ from pipeline.archive import Archive
 from pipeline.cli.finding import letter_of, run_of
 from pipeline.cli.options import AsJson, Authority, Config, YearOption, settings_now
 from pipeline.cli.writing import STANDARD_OUTPUT, Force, output, whole_file
-from pipeline.database import Database
 from pipeline.display.console import err, out, print_json
 from pipeline.display.story import print_letter, print_story
 from pipeline.errors import Refused, Unavailable
@@ -124,7 +123,9 @@ def show(
             "name": row.authority_name,
             "kind": row.kind,
             "revision": row.revision,
-            "withheld": _withheld(pipeline.ledger, found, row),
+            "withheld": row.withheld_because,
+            "withheld_at": row.withheld_at and row.withheld_at.isoformat(timespec="seconds"),
+            "withheld_by": story.withheld_by(pipeline.ledger, found, row),
             "fault": row.fault,
             "pdf": row.pdf,
             "sha256": row.pdf_sha256,
@@ -156,17 +157,6 @@ def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:
         "filename": pdf_filename(found.year, row.authority_name),
         "pages": row.pages,
         "sha256": row.pdf_sha256,
-    }
-
-
-def _withheld(ledger: Database, found: Run, row: Any) -> dict[str, Any] | None:
-    """Since when, why and by whom."""
-    if row.withheld_at is None:
-        return None
-    return {
-        "at": row.withheld_at.isoformat(timespec="seconds"),
-        "because": row.withheld_because,
-        "by": story.withheld_by(ledger, found, row),
     }
 
 

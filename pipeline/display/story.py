@@ -44,7 +44,7 @@ def print_story(facts: Mapping[str, Any]) -> None:
         style="bold",
     )
     if facts["withheld"]:
-        _print_withheld(facts["withheld"])
+        _print_withheld(facts)
     if facts["fault"]:
         out.print(f"Fault: {facts['fault']}", markup=False, style="bold red")
     if facts["pdf"]:
@@ -68,11 +68,11 @@ def print_story(facts: Mapping[str, Any]) -> None:
         out.print(f"    {at:%H:%M:%S}  {_told(event, recipients)}", markup=False)
 
 
-def _print_withheld(withheld: Mapping[str, Any]) -> None:
-    at = datetime.fromisoformat(withheld["at"]).astimezone(LONDON)
-    by = f" by {withheld['by']}" if withheld["by"] else ""
+def _print_withheld(facts: Mapping[str, Any]) -> None:
+    at = datetime.fromisoformat(facts["withheld_at"]).astimezone(LONDON)
+    by = f" by {facts['withheld_by']}" if facts["withheld_by"] else ""
     out.print(
-        f"Withheld since {at.day} {at:%B %Y, %H:%M}{by}: {withheld['because']}",
+        f"Withheld since {at.day} {at:%B %Y, %H:%M}{by}: {facts['withheld']}",
         markup=False,
         style="bold yellow",
     )

@@ -360,7 +360,12 @@ def story(db: Database, letter_id: int) -> Story:
 
 
 def withheld_by(db: Database, run: Run, letter: Any) -> str | None:
-    """Who withheld this letter (a row of `letters`); a refresh may have taken that over."""
+    """Who withheld this letter (a row of `letters`); None if nobody does.
+
+    A refresh takes that over, so it may be on record with an earlier run's letter.
+    """
+    if letter.withheld_at is None:
+        return None
     e, table, r = schema.events, schema.letters, schema.runs
     with db.read() as connection:
         person: str | None = connection.scalar(

@@ -182,13 +182,14 @@ def test_a_withheld_letter_says_so_first_with_who_and_why(copied: Site) -> None:
     shown = copied.letters("show", STEVENAGE).stdout
     assert "by Ann O.: wrong [bold]figures" in shown.splitlines()[1]
     assert "withheld by Ann O.: wrong [bold]figures" in shown
-    told = copied.json("show", STEVENAGE)["withheld"]
-    assert (told["by"], told["because"]) == ("Ann O.", "wrong [bold]figures")
+    told = copied.json("show", STEVENAGE)
+    assert (told["withheld_by"], told["withheld"]) == ("Ann O.", "wrong [bold]figures")
     copied.letters("resume", STEVENAGE, "--year", "2020", "--by", "Ben")
     shown = copied.letters("show", STEVENAGE).stdout
     assert "letter released by Ben" in shown
     assert "Withheld since" not in shown
-    assert copied.json("show", STEVENAGE)["withheld"] is None
+    told = copied.json("show", STEVENAGE)
+    assert (told["withheld"], told["withheld_at"], told["withheld_by"]) == (None, None, None)
 
 
 def test_a_rehearsal_that_a_refresh_replaced_is_noted(copied: Site, tmp_path: Path) -> None:

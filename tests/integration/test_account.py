@@ -16,7 +16,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Deferred, Mode, Reply
 from pipeline.display.account import COLUMNS, write_csv, write_json
-from pipeline.ledger import account, deliveries, holds, letters, messages, renewal, runs
+from pipeline.ledger import account, deliveries, holds, letters, messages, renewal, runs, story
 from pipeline.ledger.account import Entry
 from pipeline.ledger.letters import Faulted
 from pipeline.ledger.messages import Sender
@@ -174,6 +174,37 @@ def test_who_had_approved_the_letter_before_it_was_tried(db: Database) -> None:
     runs.approve(db, run, person="Cid", now=NOW + 5 * minute)
     found = {(one.authority, tuple(one.approved_by)) for one in entries(db)}
     assert found == {("A", ("Ann", "Ben")), ("B", ("Ben",))}
+
+
+def test_a_letters_story_knows_the_runs_before_it(db: Database) -> None:
+    run = opened(db, letter("A"), letter("B"))
+    prepare_all(db, run)
+    [_, b] = letters_of(db, run)
+    messages.plan(db, run.id, CAPTURE, now=NOW)
+    claimed = deliveries.claim(db, run.id, Mode.CAPTURE, owner="w", lease=LEASE, now=NOW)
+    assert claimed is not None
+    assert settle(db, claimed, Deferred(reply=Reply(code=451, text="full")))
+    holds.withhold(db, run, b.id, because="in court", person="Ann", now=NOW)
+    holds.release(db, run, b.id, CAPTURE, person="Ben", now=NOW)
+    holds.withhold(db, run, b.id, because="in court again", person="Cid", now=LATER)
+    changed = replace(letter("A"), fields={"authority": "A Council", "salutation": "Ms New"})
+    renewal.renew(db, run, OPENING, [changed, letter("B")], person="Ann", now=LATER, keep=True)
+    new = runs.find_run(db, 2020)
+    assert new is not None
+    [a, b] = letters_of(db, new)
+    assert story.withheld_by(db, new, a) is None
+    assert story.withheld_by(db, new, b) == "Cid"
+    [earlier] = story.earlier(db, new, "A", Mode.CAPTURE)
+    assert earlier == {
+        "run": run.id,
+        "opened_at": NOW.isoformat(),
+        "cancelled_at": LATER.isoformat(),
+        "sha256": "1" * 64,
+        "deliveries": {"cancelled": 1},
+    }
+    # nothing of it was tried, or not in this mode
+    assert story.earlier(db, new, "B", Mode.CAPTURE) == []
+    assert story.earlier(db, new, "A", Mode.LIVE) == []
 
 
 def test_more_letters_than_one_page_and_each_revision(db: Database) -> None:
