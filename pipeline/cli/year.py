@@ -1,18 +1,24 @@
 """The commands for a whole year."""
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import typer
 
-from pipeline import bootstrap, run
+from pipeline import bootstrap, run, source
 from pipeline.cli.finding import run_of
 from pipeline.cli.options import AsJson, By, Config, Year, person, settings_now
 from pipeline.display.console import out, print_json
 from pipeline.display.progress import watching
-from pipeline.display.summary import print_summary
+from pipeline.display.summary import print_not_begun, print_summary
 from pipeline.engines.local import LocalEngine
-from pipeline.ledger import runs, story
+from pipeline.errors import LettersError
+from pipeline.ledger import runs, starts, story
+from pipeline.ledger.starts import Start
+from pipeline.source import Dates
 
 
 def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
@@ -75,11 +81,24 @@ def send(year: Year, as_json: AsJson = False, config: Config = None) -> None:  #
 def status(year: Year, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
     """How a year stands, and what needs a person.
 
-    Counts of letters and deliveries in the mode that is set, where the files lie, and what to do
-    next. Changes nothing, and ends with 0 whenever it could answer.
+    Counts of letters and deliveries in the mode that is set, where the files lie, when the schedule
+    is to begin, and what to do next. Changes nothing, and ends with 0 whenever it could answer.
     """
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
-        _tell(pipeline, run.stands(pipeline, run_of(pipeline, year)), as_json=as_json)
+        found = runs.find_run(pipeline.ledger, year)
+        dates = _dates(pipeline, year)
+        if found is None and dates is None:
+            run_of(pipeline, year)  # which says what there is
+        mode = pipeline.outbox.mode
+        missed = starts.missed(pipeline.ledger, year, mode)
+        if found is not None:
+            _tell(
+                pipeline, run.stands(pipeline, found), as_json=as_json, dates=dates, missed=missed
+            )
+        elif as_json:
+            print_json({"year": year, "mode": mode.value, **_due(dates, missed)})
+        else:
+            print_not_begun(year, dates, missed)
 
 
 def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
@@ -105,9 +124,33 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
             out.print(f"They can be sent: letters run {year}")
 
 
-def _tell(pipeline: run.Pipeline, result: run.Result, *, as_json: bool) -> None:
+def _dates(pipeline: run.Pipeline, year: int) -> Dates | None:
+    """When the year's letters are to be made and sent, as far as the statistics can say."""
+    with contextlib.suppress(LettersError):
+        for dates in source.calendar(pipeline.statistics).editions:
+            if dates.year == year:
+                return dates
+    return None
+
+
+def _due(dates: Dates | None, missed: Sequence[Start]) -> dict[str, Any]:
+    return {
+        "prepare_at": dates.prepare_at.isoformat() if dates else None,
+        "dispatch_at": dates.dispatch_at.isoformat() if dates else None,
+        "missed": [one.step.value for one in missed],
+    }
+
+
+def _tell(
+    pipeline: run.Pipeline,
+    result: run.Result,
+    *,
+    as_json: bool,
+    dates: Dates | None = None,
+    missed: Sequence[Start] = (),
+) -> None:
     if not as_json:
-        print_summary(pipeline, result)
+        print_summary(pipeline, result, dates=dates, missed=missed)
         return
     found, mode = result.run, pipeline.outbox.mode
     paused = None
@@ -125,6 +168,7 @@ def _tell(pipeline: run.Pipeline, result: run.Result, *, as_json: bool) -> None:
             "prepared": result.summary.letters,
             "awaiting_approvals": result.awaiting,
             "paused": paused,
+            **_due(dates, missed),
             "letters": [asdict(one) for one in story.statuses(pipeline.ledger, found, mode)],
         }
     )

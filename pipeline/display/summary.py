@@ -1,14 +1,17 @@
 """How a run stands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pipeline.delivery import Mode, State
 from pipeline.display.console import LONDON, counted, out, style_of
 from pipeline.ledger import deliveries, story
 from pipeline.ledger.runs import Run
+from pipeline.ledger.starts import Start
 from pipeline.ledger.story import LetterStatus
 from pipeline.run import Pipeline, Result
+from pipeline.schema import Step
+from pipeline.source import Dates
 
 _SHOWN = 20  # letters that need a person, before the rest is only counted
 
@@ -19,7 +22,28 @@ _MODES = {
 }
 
 
-def print_summary(pipeline: Pipeline, result: Result) -> None:
+def print_not_begun(year: int, dates: Dates | None, missed: Sequence[Start]) -> None:
+    """A year that has an edition and no run yet."""
+    out.print(f"[bold]Annual letters {year}[/]")
+    out.print()
+    out.print("Nothing has been begun.")
+    if dates is not None:
+        now = datetime.now(UTC)
+        for what, at in (("made", dates.prepare_at), ("sent", dates.dispatch_at)):
+            were = "are" if at > now else "were"
+            out.print(f"The letters {were} to be {what} on {_moment(at)}.")
+    _print_missed(missed)
+    out.print()
+    out.print(f"To begin by hand: letters prepare {year}", style="bold yellow")
+
+
+def print_summary(
+    pipeline: Pipeline,
+    result: Result,
+    *,
+    dates: Dates | None = None,
+    missed: Sequence[Start] = (),
+) -> None:
     """How a run stands: counts, where things lie, and what a person has to do, if anything."""
     found, summary, mode = result.run, result.summary, pipeline.outbox.mode
     total = sum(summary.letters.values())
@@ -45,12 +69,15 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
     out.print(f"Letters  {pipeline.archive.location(str(found.year))}", markup=False)
     if mode is Mode.CAPTURE and made:
         out.print(f"Mail     {pipeline.outbox.maildir} (a Maildir)", markup=False)
+    if dates is not None and not made and dates.dispatch_at > datetime.now(UTC):
+        out.print(f"Due      to be sent on {_moment(dates.dispatch_at)}")
     for other, waiting in story.open_elsewhere(pipeline.ledger, found, mode).items():
         open_ones = counted(waiting, "delivery is", "deliveries are")
         out.print()
         out.print(f"In {other.value} mode {open_ones} still open. To go on:", style="yellow")
         out.print(f"  LETTERS_MAIL__MODE={other.value} letters run {found.year}", style="yellow")
     out.print()
+    _print_missed(missed)
     if found.paused_at is not None:
         _print_paused(found)
     if result.awaiting:
@@ -65,6 +92,21 @@ def print_summary(pipeline: Pipeline, result: Result) -> None:
         out.print("Nothing needs a person.", style="green")
     elif not result.awaiting and not found.paused_at:
         _print_how_to_go_on(pipeline, result)
+
+
+def _moment(at: datetime) -> str:
+    local = at.astimezone(LONDON)
+    return f"{local:%A} {local.day} {local:%B %Y} at {local:%H:%M}, London time"
+
+
+def _print_missed(missed: Sequence[Start]) -> None:
+    for one in missed:
+        what = "making" if one.step is Step.PREPARE else "sending"
+        out.print(
+            f"The schedule has missed its start for {what} them, of {_moment(one.due_at)}; "
+            f"it is left to a person: letters run {one.year}",
+            style="bold yellow",
+        )
 
 
 def _print_paused(run: Run) -> None:
