@@ -87,20 +87,20 @@ def examine(
     """
     counts = files.count(db, year)
     total = counts.letters + counts.messages + counts.templates
+    seen = array("Q")
     if total:
         _require(archive)
-    seen = array("Q")
-    progress.begin("Verifying", total)
-    try:
-        for found in _examined(archive, _named(db, year)):
-            seen.append(_mark(found.name))
-            progress.advance()
-            if found.needs_a_person and found.kind is Kind.LETTER:
-                yield replace(found, carrier=_carrier(db, archive, found))
-            else:
-                yield found
-    finally:
-        progress.end()
+        progress.begin("Verifying", total)
+        try:
+            for found in _examined(archive, _named(db, year)):
+                seen.append(_mark(found.name))
+                progress.advance()
+                if found.needs_a_person and found.kind is Kind.LETTER:
+                    yield replace(found, carrier=_carrier(db, archive, found))
+                else:
+                    yield found
+        finally:
+            progress.end()
     yield from _unnamed(db, archive, year, sorted(seen))
 
 

@@ -289,8 +289,10 @@ def test_an_archive_that_is_not_there_is_one_fault_and_not_many(sent: Office) ->
 
 
 def test_nothing_is_asked_of_an_archive_that_nothing_was_put_in(office: Office) -> None:
-    assert office.examine() == []
+    watched = Watched()
+    assert list(audit.examine(office.db, office.archive, None, progress=watched)) == []
     assert office.examine(2020) == []
+    assert watched.stages == []
 
 
 def test_an_archive_that_is_no_folder(db: Database) -> None:
