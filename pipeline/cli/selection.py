@@ -55,7 +55,7 @@ def _checked(file: str, known: dict[str, str], year: int) -> set[str]:
     """The codes of the file, as the run writes them."""
     listed: dict[str, int] = {}
     faults: list[str] = []
-    for line, code in _codes(file, _text(file)):
+    for line, code in codes_in(file):
         if code.casefold() not in known:
             faults.append(f"line {line}: the {year} run has no letter for the code {code}")
         elif known[code.casefold()] in listed:
@@ -70,8 +70,12 @@ def _checked(file: str, known: dict[str, str], year: int) -> set[str]:
     return set(listed)
 
 
-def _codes(file: str, text: str) -> Iterator[tuple[int, str]]:
-    """Line numbers, from 1, and codes: one a line, or the `code` column of a CSV file."""
+def codes_in(file: str) -> Iterator[tuple[int, str]]:
+    """Line numbers, from 1, and the codes there: one a line, or the `code` column of a CSV file.
+
+    `-` is standard input. Raises Refused for a file that cannot be read as either.
+    """
+    text = _text(file)
     lines = [(number, line.split("#")[0].strip()) for number, line in enumerate(_lines(text), 1)]
     lines = [(number, line) for number, line in lines if line]
     first = lines[0][1] if lines else ""

@@ -93,7 +93,10 @@ def print_resent(name: str, made: Resent, came: Sequence[Came]) -> None:
     Where nothing new was sent, that the message was there already, and how to get another copy.
     """
     at = _time(made.created_at)
-    if made.new:
+    well = all(one.state in {State.ACCEPTED, State.DELIVERED} for one in came)
+    if made.new and not well:
+        _say(out, f"The letter to {name} has not reached everybody:", style="bold")
+    elif made.new:
         _say(out, f"The letter to {name} was sent again.", style="bold")
     elif made.unsent:
         _say(out, f"The letter to {name}, asked for {at}, was taken further.", style="bold")

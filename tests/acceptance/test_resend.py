@@ -4,12 +4,15 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from aiosmtpd.controller import Controller
 
 from pipeline import schema
 from pipeline.database import Database
@@ -18,6 +21,8 @@ from pipeline.ledger import messages
 from pipeline.ledger.messages import Request, Sender
 from tests.acceptance.site import LETTERS, Row, Site, part_of_the_sample
 from tests.acceptance.terminal import Terminal
+from tests.acceptance.test_relay import Relay
+from tests.postgres import free_port
 
 STEVENAGE, WYCOMBE, RICHMONDSHIRE = "E07000243", "E07000007", "E07000166"
 RICHMOND, BUCKINGHAMSHIRE, KINGS_LYNN = "E09000027", "E10000002", "E07000146"
@@ -51,6 +56,18 @@ def sent(finished_part: Site, tmp_path: Path) -> Site:
     """A site of the test's own in which everything was sent once."""
     shutil.copytree(finished_part.folder, tmp_path / "site")
     return Site(tmp_path / "site")
+
+
+@contextmanager
+def relay_running() -> Iterator[tuple[Relay, dict[str, str]]]:
+    """A relay on loopback, and the settings that name it."""
+    handler, port = Relay(), free_port()
+    controller = Controller(handler, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield handler, {"LETTERS_SMTP__HOST": "127.0.0.1", "LETTERS_SMTP__PORT": str(port)}
+    finally:
+        controller.stop()
 
 
 def count_of(site: Site, code: str = STEVENAGE) -> int:
@@ -155,10 +172,12 @@ def test_an_authority_is_found_by_its_name_and_shown_back(
         (["--kind", "county"], "--reason"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_sent_again_is_refused(sent: Site, arguments: list[str], says: str) -> None:
-    before = sent.mail()
-    assert says in sent.letters("resend", *arguments, "--yes", expect=2).stderr
-    assert sent.mail() == before
+def test_what_cannot_be_sent_again_is_refused(
+    finished_part: Site, arguments: list[str], says: str
+) -> None:
+    before = finished_part.mail()
+    assert says in finished_part.letters("resend", *arguments, "--yes", expect=2).stderr
+    assert finished_part.mail() == before
 
 
 def test_running_the_year_again_sends_nothing_more(sent: Site) -> None:
@@ -328,18 +347,9 @@ def test_who_cannot_go_is_left_out_and_the_others_go(sent: Site) -> None:
     assert count_of(sent, RICHMONDSHIRE) == 2
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"{STEVENAGE}\n\n# the second\n{WYCOMBE.lower()}  # by telephone\n",
-        f"\ufeffcode\r\n{STEVENAGE}\r\n{WYCOMBE}\r\n",
-        f'name,code\n"Stevenage, Borough of",{STEVENAGE}\n\n"Wycombe",{WYCOMBE}\n',
-        f"Code;Name\n{STEVENAGE};Stevenage\n{WYCOMBE};Wycombe\n",
-    ],
-)
-def test_codes_come_from_a_file(sent: Site, tmp_path: Path, text: str) -> None:
-    codes = tmp_path / "codes"
-    codes.write_text(text, encoding="utf-8")
+def test_codes_come_from_a_file(sent: Site, tmp_path: Path) -> None:
+    codes = tmp_path / "codes.csv"
+    codes.write_text(f'name,code\n"Stevenage, Borough of",{STEVENAGE}\nx,{WYCOMBE.lower()}\n')
     done = sent.json("resend", "--codes", str(codes), "--reason", "lost", "--count", "2")
     assert [one["authority"] for one in done["letters"]] == [WYCOMBE, STEVENAGE]
 
@@ -354,35 +364,17 @@ def test_codes_come_from_standard_input(sent: Site) -> None:
     assert (count_of(sent, STEVENAGE), count_of(sent, BUCKINGHAMSHIRE)) == (2, 1)
 
 
-@pytest.mark.parametrize(
-    ("data", "code", "says"),
-    [
-        (
-            f"{STEVENAGE}\nE07000998\n{WYCOMBE}\n{STEVENAGE.lower()}\nE0\n".encode(),
-            1,
-            [
-                "line 2: the 2020 run has no letter for the code E07000998",
-                f"line 4: {STEVENAGE.lower()} was on line 1 already",
-                "line 5: the 2020 run has no letter for the code E0",
-            ],
-        ),
-        (b"name,place\nStevenage,Herts\n", 2, ["none of them is headed code"]),
-        (b"# nothing\n\n", 2, ["holds no codes"]),
-        (b"", 2, ["holds no codes"]),
-        (f"name,code\nx,{STEVENAGE}\ny\n".encode(), 1, ["line 3: the 2020 run has no letter"]),
-        ("é\n".encode("utf-16"), 2, ["is not UTF-8 text"]),
-    ],
-)
-def test_a_file_with_a_wrong_code_sends_nothing(
-    sent: Site, tmp_path: Path, data: bytes, code: int, says: list[str]
-) -> None:
-    before = sent.mail()
+def test_a_file_with_a_wrong_code_sends_nothing(finished_part: Site, tmp_path: Path) -> None:
+    before = finished_part.mail()
     codes = tmp_path / "codes"
-    codes.write_bytes(data)
-    done = sent.letters("resend", "--codes", str(codes), "--reason", "x", "--yes", expect=code)
-    for one in says:
-        assert one in done.stderr
-    assert sent.mail() == before
+    codes.write_text(f"{STEVENAGE}\nE07000998\n{WYCOMBE}\n{STEVENAGE.lower()}\nE0\n")
+    done = finished_part.letters(
+        "resend", "--codes", str(codes), "--reason", "x", "--yes", expect=1
+    )
+    assert "line 2: the 2020 run has no letter for the code E07000998" in done.stderr
+    assert f"line 4: {STEVENAGE.lower()} was on line 1 already" in done.stderr
+    assert "line 5: the 2020 run has no letter for the code E0\n" in done.stderr
+    assert finished_part.mail() == before
 
 
 def test_where_nothing_fits_nothing_is_sent(sent: Site) -> None:
@@ -390,6 +382,76 @@ def test_where_nothing_fits_nothing_is_sent(sent: Site) -> None:
     assert "No letter of 2020 fits; nothing was sent." in done.stdout
     told = sent.json("resend", "--state", "in_doubt", "--reason", "x")
     assert told == {"year": 2020, "letters": [], "left_out": []}
+
+
+# Through a relay.
+
+
+def test_what_a_relay_refuses_is_said_and_not_sent_to_the_others_twice(sent: Site) -> None:
+    with relay_running() as (relay, where):
+        live = where | {"LETTERS_MAIL__MODE": "live"}
+        sent.letters("run", "2020", expect=1, env=live)
+        chief, complaints = (one["recipient"] for one in _live(sent)[-2:])
+        relay.refuses[chief] = "550 5.1.1 no such user here"
+        relay.taken.clear()
+        arguments = ["resend", "stevenage", "--reason", "lost", "--yes"]
+        for _ in range(2):
+            done = sent.letters(*arguments, expect=1, env=live)
+            assert f"{chief}: refused by the mail server\n    550 5.1.1 no such user" in done.stdout
+            assert [recipient for _, recipient, _ in relay.taken] == [complaints]
+        assert "only to whom it has not reached: --to ADDRESS" in done.stdout
+        done = sent.letters(*arguments, "--to", "right@stevenage.gov.example", env=live)
+        assert "right@stevenage.gov.example: taken by the mail server" in done.stdout
+
+
+def test_while_the_relay_is_away_the_request_waits_and_goes_once(sent: Site) -> None:
+    with relay_running() as (relay, where):
+        live = where | {"LETTERS_MAIL__MODE": "live"}
+        sent.letters("run", "2020", expect=1, env=live)
+        relay.taken.clear()
+    arguments = ["resend", "stevenage", "--reason", "lost", "--yes"]
+    away = sent.letters(*arguments, expect=69, env=live)
+    assert "The request is kept, and what was not sent waits." in away.stderr
+    other = sent.letters("resend", "stevenage", "--reason", "x", "--yes", expect=2, env=live)
+    assert "is still on its way" in other.stderr
+    with relay_running() as (relay, where):
+        sent.letters(*arguments, env=live | where)
+        assert len(relay.taken) == 2
+        sent.letters(*arguments, env=live | where)
+        assert len(relay.taken) == 2
+
+
+def _live(site: Site) -> list[dict[str, Any]]:
+    deliveries = site.json("show", STEVENAGE)["deliveries"]
+    return [one for one in deliveries if one["mode"] == "live"]
+
+
+# More than one year.
+
+
+def test_of_several_years_one_is_named_or_chosen(sent: Site) -> None:
+    ledger = Database(sent.environment["LETTERS_DATABASE__URL"])
+    with ledger.write() as connection:  # the same letters a year before
+        for table in (schema.runs, schema.letters):
+            for row in connection.execute(sa.select(table)).all():
+                values = dict(row._mapping)
+                del values["id"]
+                more = {"year": 2019} if table is schema.runs else {"run_id": 2}
+                connection.execute(sa.insert(table).values(**values | more))
+    ledger.close()
+    refused = sent.letters("resend", "stevenage", "--reason", "x", "--yes", expect=2).stderr
+    assert "Which year? Name it with --year (on record: 2019, 2020)." in refused
+    with Terminal(sent, "resend", "stevenage", "--reason", "x") as terminal:
+        terminal.see("[2020]:")
+        terminal.type("1999\n")
+        terminal.see("There are letters of 2019, 2020.")
+        terminal.type("\n")
+        terminal.see("Send it? [y/N]")
+        assert "letter of 2020" in terminal.words
+        terminal.type("\n")
+        terminal.end(1)
+    first = sent.letters("resend", "stevenage", "--year", "2019", "--reason", "x", expect=2).stderr
+    assert "has not been sent in capture mode yet" in first
 
 
 # At a terminal.
