@@ -13,29 +13,10 @@ from functools import lru_cache
 
 from email_validator import EmailNotValidError, validate_email
 
-from pipeline.letter import hidden_character
+from pipeline.address import character_name, hidden_character
 
 WHITE_SPACE = " \t\r\n\u00a0"
 """What does not count around a cell; a no-break space comes with text copied from web pages."""
-
-_CONTROLS = {
-    "\0": "NULL",
-    "\t": "TAB",
-    "\n": "LINE FEED",
-    "\v": "VERTICAL TAB",
-    "\f": "FORM FEED",
-    "\r": "CARRIAGE RETURN",
-    "\x1b": "ESCAPE",
-    "\x7f": "DELETE",
-    "\x85": "NEXT LINE",
-}
-_NAMELESS = {
-    "Cc": "CONTROL CHARACTER",
-    "Cn": "UNASSIGNED CHARACTER",
-    "Co": "PRIVATE USE CHARACTER",
-    "Cs": "SURROGATE",
-}
-"""What to call the characters to which Unicode gives no name, by category."""
 
 
 class Holds(Enum):
@@ -86,17 +67,18 @@ def text(limit: int) -> Callable[[str], str]:
 
 def _clean(value: str) -> str:
     """The text as it is to be stored: composed (NFC), and with nothing in it that does not show."""
-    if not value.isprintable():  # quick, and true of nearly every cell
-        for place, character in enumerate(value, start=1):
-            if hidden_character(character) is not None:
-                raise Wrong(
-                    f"character {place} is {_named(character)}, which does not show; "
-                    + (
-                        "a cell holds one line; give each paragraph a row of its own."
-                        if character in "\r\n\v\f\x85\u2028\u2029"
-                        else "remove it."
-                    )
-                )
+    if hidden_character(value) is not None:
+        place, character = next(
+            (place, one) for place, one in enumerate(value, start=1) if hidden_character(one)
+        )
+        raise Wrong(
+            f"character {place} is {character_name(character)}, which does not show; "
+            + (
+                "a cell holds one line; give each paragraph a row of its own."
+                if character in "\r\n\v\f\x85\u2028\u2029"
+                else "remove it."
+            )
+        )
     if value.isascii():
         return value
     if (lost := value.find("\ufffd")) >= 0:
@@ -110,16 +92,6 @@ def _clean(value: str) -> str:
             f"it was probably “{shown(intended)}”."
         )
     return unicodedata.normalize("NFC", value)
-
-
-def _named(character: str) -> str:
-    """A hidden character's name and number; most control characters are known by a common name."""
-    name = (
-        unicodedata.name(character, None)
-        or _CONTROLS.get(character)
-        or _NAMELESS[unicodedata.category(character)]
-    )
-    return f"{name} (U+{ord(character):04X})"
 
 
 def _misread(value: str) -> str | None:

@@ -12,6 +12,9 @@ from pipeline.importer.dates import LONDON, day, moment, recent_day
 from pipeline.importer.structures import copied_roles, facts, texts
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 
+_NAME_LIMIT = 150
+"""Characters of an authority's name: as many as fit above the figures on the letter's page 3."""
+
 Row = Mapping[str, Any]
 """A row's values by column."""
 
@@ -133,7 +136,7 @@ RELATIONS: tuple[Relation, ...] = (
         table=schema.authorities,
         columns=(
             _column("code", code),
-            _column("name", text(200)),
+            _column("name", text(_NAME_LIMIT)),
             _column("kind", one_of(KINDS)),
             _optional("noun", one_of(NOUNS), blank=NOUNS[0]),
             _optional("active_from", day, _DAY),

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import importer, schema, source
+from pipeline.address import hidden_character
 from pipeline.database import Database
 from pipeline.errors import BadData, Refused
 from pipeline.importer import Counted, import_folder, load, read_folder
 from pipeline.importer.lines import FILE_LIMIT
 from pipeline.importer.relations import RELATIONS
-from pipeline.letter import compose, hidden_character
+from pipeline.letter import compose
 from tests.supplied import GOOD, good, write
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -214,7 +215,12 @@ def test_addresses_that_are_refused(tmp_path: Path, written: str, reason: str) -
         ("\u00ad", "SOFT HYPHEN (U+00AD)", 4),
         ("\u2028", "LINE SEPARATOR (U+2028)", 4),
         ("\x00", "NULL (U+0000)", 4),
-        ("\x07", "CONTROL CHARACTER (U+0007)", 4),
+        ("\x07", "BELL (U+0007)", 4),
+        ("\x01", "CONTROL CHARACTER (U+0001)", 4),
+        ("\u3164", "HANGUL FILLER (U+3164)", 4),
+        ("\u034f", "COMBINING GRAPHEME JOINER (U+034F)", 4),
+        ("\ufe0f", "VARIATION SELECTOR-16 (U+FE0F)", 4),
+        ("\u2800", "BRAILLE PATTERN BLANK (U+2800)", 4),
         ("\t", "TAB (U+0009)", 4),
         ("\n", "LINE FEED (U+000A)", 4),
         ("\ue000", "PRIVATE USE CHARACTER (U+E000)", 4),
@@ -238,7 +244,7 @@ def test_characters_that_do_not_show(
         ("authorities", "code", "E07 000243", "is not a code"),
         ("authorities", "code", "../../etc", "is not a code"),
         ("authorities", "name", "", "is empty."),
-        ("authorities", "name", "x" * 201, "201 characters long; at most 200"),
+        ("authorities", "name", "x" * 151, "151 characters long; at most 150"),
         ("authorities", "kind", "districts", "did you mean district?"),
         ("authorities", "kind", "London Borough", "did you mean london_borough?"),
         ("authorities", "noun", "council", "did you mean Council?"),
