@@ -313,7 +313,7 @@ LETTER = [
 
 PANELS = [
     (
-        '<w:p><w:pPr><w:pStyle w:val="Heading1"/><w:pageBreakBefore/></w:pPr>'
+        '<w:p><w:pPr><w:pStyle w:val="StatisticsHeading"/></w:pPr>'
         + run("{{ authority }}")
         + "<w:r><w:br/></w:r>"
         + run("For the period ending: {{ period_end_short }}", "Period")
@@ -438,6 +438,17 @@ def styles() -> str:
             based_on="Normal",
             following="Normal",
             identifier="Heading1",
+        )
+        + style(
+            "paragraph",
+            # The page break belongs to the style: one on the paragraph itself, LibreOffice would
+            # save at the end of the paragraph before, which holds a tag and vanishes.
+            "Statistics Heading",
+            "<w:pageBreakBefore/>",
+            "",
+            based_on="Heading1",
+            following="Normal",
+            identifier="StatisticsHeading",
         )
         + style(
             "paragraph",

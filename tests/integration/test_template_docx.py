@@ -7,6 +7,7 @@ import html
 import io
 import math
 import re
+import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,6 +286,47 @@ def test_a_name_of_any_length_is_printed(template: CompiledTemplate, converter: 
     name = "Wyre " * 100
     pages = page_texts(converter.convert(template.stamp(STEVENAGE | {"authority": name})))
     assert words("".join(pages[2:])).count("Wyre") == 100
+
+
+def saved_anew(file: Path, folder: Path) -> bytes:
+    """The file as LibreOffice saves it for Word."""
+    subprocess.run(
+        [
+            find_office().program.with_name("soffice"),
+            f"-env:UserInstallation={(folder / 'profile').as_uri()}",
+            "--headless",
+            "--convert-to",
+            "docx:MS Word 2007 XML",
+            "--outdir",
+            folder,
+            file,
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    return (folder / file.name).read_bytes()
+
+
+def test_a_copy_saved_by_libreoffice_makes_the_same_letters(
+    template: CompiledTemplate, converter: Converter, tmp_path: Path
+) -> None:
+    saved = saved_anew(LETTER, tmp_path)
+    assert saved != LETTER.read_bytes()
+    again = compile_template(saved, fields=MERGE_FIELDS)
+    assert again.used == template.used
+    assert again.panel_headings == template.panel_headings
+    for case, values in LETTERS.items():
+        made, meant = (converter.convert(each.stamp(values)) for each in (again, template))
+        assert page_texts(made) == page_texts(meant), case
+        assert pictures(made) == pictures(meant), case
+
+
+def pictures(pdf: bytes) -> list[bytes]:
+    """The pages as they look, a pixel for each point."""
+    with pypdfium2.PdfDocument(pdf) as document:
+        return [bytes(each.render(scale=1).buffer) for each in document]
 
 
 def test_rings_headings_and_links_are_tagged(
