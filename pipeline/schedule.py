@@ -207,7 +207,7 @@ class _Tick:
         ledger, mode = self.pipeline.ledger, self.pipeline.outbox.mode
         found = runs.find_run(ledger, start.year)
         if found is not None and starts.is_finished(ledger, found, start.step, mode):
-            return self._finished_by_hand(start, found)
+            return self._finished(start, found, record)
         if record is not None and record.missed_at is not None and record.due_at == start.due_at:
             return replace(start, standing=Standing.MISSED)
         if found is None and starts.given_up(ledger, start.year):
@@ -223,12 +223,18 @@ class _Tick:
             return before
         return self._worked(start, before)
 
-    def _finished_by_hand(self, start: Start, found: Run) -> Start:
+    def _finished(self, start: Start, found: Run, record: starts.Start | None) -> Start:
+        """Nothing is left to do: written down, and said only if the schedule had begun it.
+
+        Then a server was stopped before it could say so, or a person has brought it to its end.
+        """
         hold = self._take(start, begins=False)
         if hold is None:
             return replace(start, standing=Standing.ELSEWHERE)
         starts.done(self.pipeline.ledger, hold, run_id=found.id, now=self._clock())
-        return replace(start, standing=Standing.DONE)
+        if record is None or record.begun_at is None:
+            return replace(start, standing=Standing.DONE)
+        return replace(self._open(start, found), standing=Standing.DONE, news=True)
 
     def _left_alone(self, start: Start, record: starts.Start | None) -> Start:
         """What a person has cancelled is never opened again, only said once."""

@@ -448,6 +448,19 @@ def test_a_year_made_by_hand_is_not_made_again(office: Office) -> None:
     assert office.events(Event.START_BEGUN, Event.START_DONE) == ["start_done", "start_done"]
 
 
+def test_what_was_begun_and_is_brought_to_its_end_by_hand_is_said(
+    furnish: Callable[..., Office],
+) -> None:
+    office = furnish(people=1)
+    office.tick(PREPARE)
+    office.tick(DISPATCH)
+    runs.approve(office.db, office.run, person="Ann", now=DISPATCH)
+    office.by_hand()
+    assert office.news(DISPATCH + HOUR) == SENT
+    assert office.news(DISPATCH + 2 * HOUR) == []
+    assert office.mails == MAILS
+
+
 def test_an_edition_without_letters_is_said_and_done(furnish: Callable[..., Office]) -> None:
     def none_exist(tables: dict[str, list[Row]]) -> None:
         for row in tables["authorities"]:
