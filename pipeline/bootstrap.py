@@ -11,13 +11,12 @@ from pipeline.convert import Converter, find_office
 from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox
-from pipeline.errors import Misconfigured
 from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
 from pipeline.prepare import Job, Preparer
 from pipeline.proof import Names
 from pipeline.run import Pipeline
-from pipeline.settings import Settings
+from pipeline.settings import Settings, faults
 from pipeline.template import compile_template
 from pipeline.transport import Relay
 
@@ -35,7 +34,9 @@ def open_statistics(settings: Settings) -> Database:
 
 
 def _database(settings: Settings, url: str, setting: str, *, read_only: bool = False) -> Database:
-    absolute = absolute_url(url, settings.project, setting=setting)
+    # What is wrong with the URL itself is mended where it was set.
+    place = faults._place(setting, settings.read_from)  # noqa: SLF001 - the one wording of it
+    absolute = absolute_url(url, settings.project, setting=place)
     return Database(absolute, read_only=read_only, setting=setting)
 
 
@@ -104,16 +105,7 @@ def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
 
 def _relay(settings: Settings) -> Relay:
     smtp = settings.smtp
-    password = None
-    if smtp.password_file:
-        path = settings.path(smtp.password_file)
-        try:
-            password = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(
-                f"smtp.password_file {path} cannot be read: {error}. "
-                "It must hold the password and nothing else."
-            ) from error
+    password = settings.password()
     return Relay(
         host=smtp.host,
         port=smtp.port,

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import completion
+from pipeline.display.console import err
 from pipeline.settings import Settings, load
 
 _chosen: dict[str, Path] = {}
+_warned: set[str] = set()
 
 
 def _choose(config: Path | None) -> Path | None:
@@ -87,8 +89,16 @@ def forget() -> None:
 
 
 def settings_now() -> Settings:
-    """The settings as they are at this moment, from the file that --config names if it does."""
-    return load(_chosen.get("config"))
+    """The settings as they are at this moment, from the file that --config names if it does.
+
+    What they warn of is said on standard error, once in the life of the process.
+    """
+    settings = load(_chosen.get("config"))
+    for warning in settings.warnings():
+        if warning not in _warned:
+            _warned.add(warning)
+            err.print(f"letters: {warning}", markup=False, style="yellow")
+    return settings
 
 
 def person(by: str | None) -> str:

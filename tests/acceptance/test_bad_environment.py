@@ -4,6 +4,7 @@ The same command, called again once it is mended, goes on. What each edge makes 
 in the integration tests; here is what an operator meets.
 """
 
+import json
 import os
 import shutil
 import socket
@@ -380,15 +381,62 @@ def test_a_relay_that_cannot_be_used_loses_nothing(before_mail: Site) -> None:
     assert len(before_mail.mail()) == 2
 
 
-def test_a_password_file_that_is_none_sends_nothing(before_mail: Site) -> None:
+@pytest.mark.parametrize(
+    ("holds", "expected"),
+    [
+        (None, "is a folder; name the file"),
+        ("", "is empty"),
+        (" \r\n\n", "is empty"),
+        ("swordfish\nopen sesame\n", "holds more than one line of text"),
+    ],
+    ids=["a folder", "empty", "blank", "two lines"],
+)
+def test_a_password_file_that_is_none_sends_nothing(
+    before_mail: Site, tmp_path: Path, holds: str | None, expected: str
+) -> None:
+    file = tmp_path / "password"
+    if holds is None:
+        file.mkdir()
+    else:
+        file.write_text(holds, encoding="utf-8")
+        file.chmod(0o600)
     env = {
         "LETTERS_MAIL__MODE": "live",
         "LETTERS_SMTP__USERNAME": "letters",
-        "LETTERS_SMTP__PASSWORD_FILE": str(before_mail.folder),
+        "LETTERS_SMTP__PASSWORD_FILE": str(file),
     }
     answer = said(before_mail, "run", "2020", expect=78, env=env)
-    assert "smtp.password_file" in answer
-    assert str(before_mail.folder) in answer
+    assert f"The password file {file}, which smtp.password_file names, {expected}." in answer
+    assert "swordfish" not in answer
+    assert "sesame" not in answer
+
+
+def test_a_password_that_everybody_can_read_is_warned_of_once(
+    before_mail: Site, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("swordfish\n", encoding="utf-8")
+    env = {
+        "LETTERS_SMTP__USERNAME": "letters",
+        "LETTERS_SMTP__PASSWORD_FILE": str(file),
+        "COLUMNS": "2000",
+    }
+    file.chmod(0o644)
+    done = before_mail.letters("status", "2020", "--json", env=env)
+    assert done.stderr == (
+        f"letters: The password file {file} can be read by everybody on this machine; "
+        f"keep it to yourself with chmod 600 {file}.\n"
+    )
+    assert json.loads(done.stdout)["year"] == 2020
+    completing = {
+        "_LETTERS_COMPLETE": "complete_bash",
+        "COMP_WORDS": "letters status ",
+        "COMP_CWORD": "2",
+    }
+    offered = before_mail.letters(env={**env, **completing})
+    assert (offered.stdout.split(), offered.stderr) == (["2020"], "")
+    file.chmod(0o600)
+    assert before_mail.letters("status", "2020", env=env).stderr == ""
 
 
 # -------------------------------------------------------------------------------- the session's own

@@ -142,8 +142,8 @@ def test_a_url_that_is_none_is_not_repeated(site: Site) -> None:
     file = configured(site.folder, "")
     said = refused(site, file, env={"LETTERS_DATABASE__URL": "mysql://letters:swordfish@h/d"})
     assert said == [
-        "database.url names a database of the kind mysql, which is not supported; "
-        "write for example sqlite:///var/letters.db or postgresql://user@host/name."
+        "database.url in the environment's LETTERS_DATABASE__URL names a database of the kind "
+        "mysql, which is not supported; write for example sqlite:///var/letters.db or postgresql://user@host/name."
     ]
 
 
