@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import bootstrap, run
-from pipeline.cli.finding import letter_of, run_of
+from pipeline.cli import completion
+from pipeline.cli.finding import at_terminal, letter_of, run_of
 from pipeline.cli.options import AsJson, By, Config, Year, YearOption, person, settings_now
-from pipeline.display.console import confirmed, counted, out, print_json
+from pipeline.display.console import counted, err, out, print_json
 from pipeline.display.progress import watching
 from pipeline.display.renewal import print_renewal
 from pipeline.errors import Refused
@@ -21,6 +22,7 @@ What = Annotated[
     str,
     typer.Argument(
         metavar="YEAR|AUTHORITY",
+        autocompletion=completion.authorities,
         help="A year, such as 2020; or one authority, by its code, its name or a part of it.",
     ),
 ]
@@ -121,7 +123,8 @@ def cancel(
         found = run_of(pipeline, whole or year)
         letter = None if whole else letter_of(pipeline, found, what)
         question = _question(found, letter, unsent=unsent)
-        if not confirmed(question, yes=yes or as_json):
+        if not yes and at_terminal() and not typer.confirm(question, err=True):
+            err.print("Nothing was changed.")
             raise typer.Exit(1)
         ledger, because, who = pipeline.ledger, _said(reason), person(by)
         now = datetime.now(UTC)

@@ -5,7 +5,6 @@ import sys
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import typer
 from rich.console import Console
 
 from pipeline.delivery import NEEDS_A_PERSON, State
@@ -30,16 +29,6 @@ def print_json(value: Any) -> None:
     """JSON, and nothing else, on standard output."""
     plain = (sys.stdout.encoding or "ascii").replace("-", "").casefold() != "utf8"
     sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
-
-
-def confirmed(question: str, *, yes: bool) -> bool:
-    """Whether to go on: asked on a terminal, unless `yes`; elsewhere nobody could answer."""
-    if yes or not sys.stdin.isatty():
-        return True
-    if typer.confirm(question, err=True):
-        return True
-    err.print("Nothing was changed.")
-    return False
 
 
 def style_of(state: State) -> str:
