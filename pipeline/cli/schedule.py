@@ -2,11 +2,13 @@
 
 import os
 import sys
+import traceback
 from datetime import UTC, datetime
 
 import typer
 
 from pipeline import bootstrap, schedule
+from pipeline.cli import unforeseen
 from pipeline.cli.options import AsJson, Config, settings_now
 from pipeline.display.console import err, print_json
 from pipeline.display.progress import watching
@@ -42,6 +44,7 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
     """
     settings = settings_now()
     teller = Teller()
+    before: dict[str, LettersError] = {}
     try:
         teller.begin(settings.mail.mode, settings.schedule.every)
         with Ticking(settings.schedule.every) as ticking:
@@ -56,7 +59,7 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
                 except LettersError as error:
                     teller.tell_trouble(error)
                 except Exception as error:  # noqa: BLE001 - a server outlives what nobody foresaw
-                    teller.tell_trouble(_unforeseen(error))
+                    teller.tell_trouble(_unforeseen(error, before))
     except KeyboardInterrupt:
         teller.end()
     except BrokenPipeError:
@@ -104,9 +107,9 @@ def _tick(settings: Settings, *, quiet: bool) -> Tick:
         )
 
 
-def _unforeseen(error: Exception) -> LettersError:
-    said = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
-    return Unavailable(
-        f"Something went wrong that should not have: {said} ({type(error).__name__}). "
-        "Everything done so far is kept, and the next look tries again; please report it."
-    )
+def _unforeseen(error: Exception, before: dict[str, LettersError]) -> LettersError:
+    """The sentence for what nobody foresaw; the same for the same place, with its one file."""
+    place = f"{type(error).__name__} {traceback.format_tb(error.__traceback__)[-1:]}"
+    if place not in before:
+        before[place] = Unavailable(f"{unforeseen.told(error)} The next look tries again.")
+    return before[place]
