@@ -9,7 +9,9 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -115,9 +117,38 @@ def _readable(error: LettersError) -> str:
     )
 
 
+def _open_what_is_closed() -> None:
+    """Nothing, in the place of standard streams that were closed before the program began.
+
+    Otherwise the next file that is opened would take the place, be it the ledger, and whatever a
+    child process prints would go into it.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest free place
+            nothing = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, nothing)
+
+
+def _let_go() -> None:
+    """Drop what no stream takes: Python would try again at its end, and make the exit code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say(sentence: str, style: str | None = None) -> None:
+    """A sentence on standard error, if that takes any: it must not cost the exit code."""
+    with suppress(OSError):
+        err.print(sentence, markup=False, style=style)
+
+
 def main() -> NoReturn:
     """Run the command line; every error that is meant for a person ends as one sentence."""
     options.forget()
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         # A name that a terminal has no letters for is better shown oddly than not at all.
         if isinstance(stream, io.TextIOWrapper):
@@ -130,36 +161,34 @@ def main() -> NoReturn:
     except typer.Exit as ended:
         code = ended.exit_code
     except typer.Abort:
-        err.print("Given up; nothing was changed.")
+        _say("Given up; nothing was changed.")
         code = 1
     except LettersError as error:
-        err.print(f"letters: {_readable(error)}", markup=False, style="bold red")
+        _say(f"letters: {_readable(error)}", "bold red")
         code = error.exit_code
     except BrokenPipeError:
-        # Whoever was reading has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 0  # whoever was reading has seen enough
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         where = f" {error.filename}" if error.filename else ""
-        err.print(
+        _say(
             f"letters: The operating system refused{where}: {error.strerror}. Everything done so"
             " far is kept; make room or mend what it names, and run it again.",
-            markup=False,
-            style="bold red",
+            "bold red",
         )
         code = Unavailable.exit_code
     except typer.TyperException as error:
         # A wrong call: Typer's own class for it, which can show the usage, is not public.
         show_usage = getattr(error, "show", None)
         if show_usage is not None:
-            show_usage()
+            with suppress(OSError):
+                show_usage()
         else:
-            err.print(f"letters: {error}", markup=False, style="bold red")
+            _say(f"letters: {error}", "bold red")
         code = getattr(error, "exit_code", Refused.exit_code)
     except Exception as error:  # noqa: BLE001 - the last place where it can become a sentence
-        err.print(f"letters: {unforeseen.told(error)}", markup=False, style="bold red")
+        _say(f"letters: {unforeseen.told(error)}", "bold red")
         code = unforeseen.EXIT_CODE
     if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
-        err.print("Interrupted. Everything done so far is kept; run it again to go on.")
+        _say("Interrupted. Everything done so far is kept; run it again to go on.")
+    _let_go()
     sys.exit(code if isinstance(code, int) else 0)

@@ -457,17 +457,47 @@ def test_an_odd_session_changes_nothing(before_mail: Site) -> None:
     assert "Ynys Môn" in shown
 
 
+def redirected(site: Site, how: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with its streams as a shell arranges them."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" "$@" {how}', LETTERS, *arguments],
+        env=site.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def test_an_output_that_takes_nothing_is_named(before_mail: Site) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [LETTERS, "status", "2020"],
-            env=before_mail.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
+    done = redirected(before_mail, ">/dev/full", "status", "2020")
     assert done.returncode == 69
     assert done.stderr.startswith("letters: ")
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("how", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_with_its_streams_closed_the_work_is_done_all_the_same(
+    before_mail: Site, tmp_path: Path, how: str
+) -> None:
+    done = redirected(before_mail, how, "run", "2020")
+    assert done.returncode == 0, done.stderr
+    assert "letters:" not in done.stderr
+    assert len(before_mail.mail()) == 2
+    assert not list((tmp_path / "tmp").iterdir())
+    with closing(sqlite3.connect(before_mail.folder / "letters.db")) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("how", ["2>&-", "2>/dev/full", ">/dev/full 2>/dev/full", ">&- 2>&-"])
+def test_an_error_that_nobody_can_be_told_keeps_its_exit_code(site: Site, how: str) -> None:
+    # no such year, no such command, a wrong setting, something to be put right
+    for arguments, code in (
+        (("status", "2020"), 2),
+        (("statsu",), 2),
+        (("--config", "/nowhere/letters.toml", "status", "2020"), 78),
+        (("import", "/nowhere"), 2),
+    ):
+        done = redirected(site, how, *arguments)
+        assert (arguments, done.returncode) == (arguments, code)
+        assert done.stdout + done.stderr == ""
