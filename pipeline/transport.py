@@ -41,6 +41,26 @@ _BARE_LINE_BREAK: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
 _LINE_START_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
 _ENHANCED: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
 
+# What to put right about a relay that cannot be used, in the words of the settings.
+_REACH: Final = (
+    "Check smtp.host and smtp.port, that the relay runs, and that no firewall stands between."
+)
+_SPEAK: Final = (
+    "Check that smtp.port and smtp.security go together (tls with 465, starttls or none with 25 or "
+    "587), and ask whoever runs the relay if it goes on."
+)
+_OFFERED: Final = "Correct smtp.security (none, starttls or tls) or smtp.port (25, 587 or 465)."
+_TRUST: Final = (
+    "Name the relay in smtp.host as its certificate does, or let whoever runs it renew a "
+    "certificate that has ended or is nobody's."
+)
+_LOGIN: Final = "Correct smtp.username and what the file in smtp.password_file holds."
+_LOGINS: Final = (
+    "Correct smtp.security and smtp.port, as many relays offer a login only once the connection is "
+    "encrypted, or leave smtp.username empty."
+)
+_GO_ON: Final = "What has not been sent waits, and goes out when this is run again."
+
 _QUEUE_IDS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
@@ -163,7 +183,11 @@ class _BrokenError(Exception):
 
 
 class _TroubleError(Exception):
-    """The relay cannot be used just now, for any letter."""
+    """The relay cannot be used just now, for any letter; `fix` is a sentence for a person."""
+
+    def __init__(self, what: str, fix: str = _SPEAK) -> None:
+        super().__init__(what)
+        self.fix = fix
 
 
 class Transport:
@@ -352,20 +376,21 @@ class Transport:
             except _BrokenError:
                 pass  # an idle connection was closed; nothing was under way, so start afresh
             self._cut()
-        where = self.relay.place
         try:
             client = _Client(self.relay, self._tls)
         except _BrokenError as broken:
-            raise _TroubleError(f"The relay {where} cannot be reached: {broken}") from broken
+            raise _TroubleError(f"{_unreached(self.relay, broken)} {_REACH} {_GO_ON}") from broken
         self._client = client
         try:
             client.introduce()
         except _BrokenError as broken:
             self._cut()
-            raise _TroubleError(f"The relay {where} broke off: {broken}") from broken
+            raise _TroubleError(f"{_broken_off(self.relay, broken)} {_SPEAK} {_GO_ON}") from broken
         except _TroubleError as trouble:
             self._cut()
-            raise _TroubleError(f"The relay {where} cannot be used: {trouble}") from trouble
+            raise _TroubleError(
+                f"{_unusable(self.relay, trouble)} {trouble.fix} {_GO_ON}"
+            ) from trouble
         return client
 
     def _cut(self) -> None:
@@ -377,14 +402,14 @@ class Transport:
 def look(relay: Relay) -> Offer | NotTried:
     """Connect, say EHLO, encrypt, log in and take leave: no sender is named and nothing is sent.
 
-    Returns what the relay offers, or why it cannot be used. Raises `Misconfigured` for certificates
-    that cannot be read.
+    Returns what the relay offers, or why it cannot be used, and leaves it to the caller to say what
+    to do about that. Raises `Misconfigured` for certificates that cannot be read.
     """
     tls = _tls_context(relay) if relay.security != "none" else None
     try:
         client = _Client(relay, tls)
     except _BrokenError as broken:
-        return NotTried(reason=f"The relay {relay.place} cannot be reached: {broken}", trouble=True)
+        return NotTried(reason=_unreached(relay, broken), trouble=True)
     try:
         client.greet()
         refusal = None
@@ -395,13 +420,21 @@ def look(relay: Relay) -> Offer | NotTried:
         offer = client.offer(refusal)
         client.take_leave()
     except _BrokenError as broken:
-        return NotTried(reason=f"The relay {relay.place} broke off: {broken}", trouble=True)
+        return NotTried(reason=_broken_off(relay, broken), trouble=True)
     except _TroubleError as trouble:
         return NotTried(reason=_unusable(relay, trouble), trouble=True)
     else:
         return offer
     finally:
         client.close()
+
+
+def _unreached(relay: Relay, broken: _BrokenError) -> str:
+    return f"The relay {relay.place} cannot be reached: {broken}"
+
+
+def _broken_off(relay: Relay, broken: _BrokenError) -> str:
+    return f"The relay {relay.place} broke off: {broken}"
 
 
 def _unusable(relay: Relay, trouble: _TroubleError) -> str:
@@ -452,7 +485,9 @@ class _Client(smtplib.SMTP):
         self._say_hello()
         if self.relay.security == "starttls":
             if not self.has_extn("starttls"):
-                raise _TroubleError("it does not offer STARTTLS, which the settings ask for")
+                raise _TroubleError(
+                    "it does not offer STARTTLS, which the settings ask for", _OFFERED
+                )
             reply = self.command("STARTTLS")
             if reply.code != 220:
                 raise _TroubleError(f"it answered STARTTLS with {reply}")
@@ -628,7 +663,7 @@ class _Client(smtplib.SMTP):
             self.sock = self.tls.wrap_socket(self.sock, server_hostname=self.relay.host)
         except ssl.SSLCertVerificationError as error:
             raise _TroubleError(
-                f"its certificate is not trusted: {error.verify_message}"
+                f"its certificate is not trusted: {error.verify_message}", _TRUST
             ) from error
         except (OSError, ValueError) as error:
             raise _TroubleError(f"the encryption failed: {_named(error)}") from error
@@ -644,9 +679,9 @@ class _Client(smtplib.SMTP):
             if reply.code == 334:
                 reply = self.command(_base64(password))
         else:
-            raise _TroubleError("it offers neither of the logins PLAIN and LOGIN")
+            raise _TroubleError("it offers neither of the logins PLAIN and LOGIN", _LOGINS)
         if reply.code != 235:
-            raise _TroubleError(f"it refused the login of {username}: {reply}")
+            raise _TroubleError(f"it refused the login of {username}: {reply}", _LOGIN)
 
     def _plain_login(self) -> str:
         return _base64(f"\0{self.relay.username}\0{self.relay.password}")

@@ -251,7 +251,9 @@ def test_nobody_listening_is_trouble() -> None:
         outcome = transport.send(SENDER, CHIEF, MESSAGE, Intent())
     assert isinstance(outcome, NotTried)
     assert outcome.trouble
-    assert f"127.0.0.1 port {port}" in outcome.reason
+    assert outcome.reason.startswith(f"The relay 127.0.0.1 port {port} cannot be reached: ")
+    assert "Check smtp.host and smtp.port" in outcome.reason
+    assert outcome.reason.endswith("waits, and goes out when this is run again.")
 
 
 def test_a_host_that_does_not_exist_is_trouble() -> None:
@@ -695,6 +697,44 @@ def test_a_look_that_fails_says_where_and_why(
         assert reason.endswith(".")
         assert not reason.endswith("..")
         assert "MAIL" not in server.verbs
+
+
+@pytest.mark.parametrize(
+    ("answers", "changes", "expected", "fix"),
+    [
+        ({"GREETING": b"554 go away.\r\n"}, {}, "cannot be used: it greeted with 554", "smtp.port"),
+        ({"GREETING": DROP}, {}, "broke off: the relay closed the connection", "smtp.port"),
+        ({}, {"security": "starttls"}, "does not offer STARTTLS", "Correct smtp.security"),
+        (
+            {},
+            {"username": "u", "password": "geheim"},
+            "offers neither of the logins",
+            "Correct smtp.security",
+        ),
+        (
+            {**LOOKED_AT, "AUTH": b"535 5.7.8 no\r\n"},
+            {"username": "u", "password": "geheim"},
+            "refused the login of u: 535",
+            "Correct smtp.username and what the file in smtp.password_file holds.",
+        ),
+    ],
+)
+def test_a_relay_that_cannot_be_used_is_said_once_with_the_fix(
+    answers: dict[str, bytes], changes: dict[str, Any], expected: str, fix: str
+) -> None:
+    with WaywardRelay(answers) as server:
+        with Transport(relay(server.port, **changes)) as transport:
+            outcome = transport.send(SENDER, CHIEF, MESSAGE, Intent())
+        assert isinstance(outcome, NotTried)
+        assert outcome.trouble
+        what, _, rest = outcome.reason.partition(". ")
+        assert expected in what
+        assert fix in rest
+        assert rest.endswith("What has not been sent waits, and goes out when this is run again.")
+        assert ".." not in outcome.reason
+        seen = look(relay(server.port, **changes))
+        # whoever looks says by itself what to do
+        assert (seen.reason if isinstance(seen, NotTried) else seen.refusal) == f"{what}."
 
 
 @pytest.mark.parametrize("whose", ["stranger", "misnamed"])
