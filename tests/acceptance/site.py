@@ -86,6 +86,8 @@ class Site:
         found = []
         new = self.maildir / "new"
         for path in new.iterdir() if new.exists() else ():
+            if path.name.startswith("."):  # a Maildir's own affair, no mail
+                continue
             data = path.read_bytes()
             head, _, rest = data.partition(b"\r\n")
             assert head.startswith(b"Return-Path: "), head
