@@ -260,10 +260,22 @@ def _engine(url: URL, *, read_only: bool, setting: str) -> sa.Engine:
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
         if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
+            if not _is_anothers(connection):
+                connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
 
     return engine
+
+
+def _is_anothers(connection: sqlite3.Connection) -> bool:
+    """Whether an SQLite file is some other program's: the journal's mode is not ours to change."""
+    names = {
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE name NOT GLOB 'sqlite_*'"
+        )
+    }
+    return bool(names) and "alembic_version" not in names
 
 
 def _connect_args(url: URL, *, read_only: bool) -> dict[str, str | int]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # number will do, as long as it stays the same in every version: "letters" in ASCII.
 MIGRATION_LOCK = 0x6C657474657273
 
+_NAMED = 5  # of another program's tables
+
 
 def head() -> str:
     """The newest migration that this version of the code has."""
@@ -90,11 +92,15 @@ def ensure_current(db: Database) -> None:
 
 
 def require_current(db: Database) -> None:
-    """Before a read: refuse a database that is not there or not at this version."""
+    """Before a read: refuse a database that is not there, another's, or not at this version."""
     stands_at = current(db)
     if stands_at is None:
+        if db.path is None or _exists(db.path):
+            with db.read() as connection:
+                _refuse_foreign(db, connection)
         raise Refused(
-            f"There is no ledger yet at {db}; load some statistics first: letters import FOLDER."
+            f"There is no ledger yet at {db}; "
+            "load some statistics first: letters import FOLDER or BOOK.xlsx"
         )
     if stands_at != head():
         _refuse_newer(db, stands_at, _scripts())
@@ -118,18 +124,32 @@ def _make_folder(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        reason, fix = error.strerror, "Make it by hand"
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            for place in (path.parent, *path.parent.parents):
+                if place.exists() and not place.is_dir():
+                    reason, fix = f"{place} is a file and not a folder", "Move that away"
         raise Unavailable(
-            f"The folder {path.parent} of the database {path.name} cannot be made: "
-            f"{error.strerror}. Make it by hand, or name another file in database.url."
+            f"The folder {path.parent} of the database {path.name} cannot be made: {reason}. "
+            f"{fix}, or name another file in database.url."
         ) from error
 
 
 def _refuse_foreign(db: Database, connection: sa.Connection) -> None:
-    taken = sorted(metadata.tables.keys() & set(sa.inspect(connection).get_table_names()))
-    if taken:
+    """Refuse what another program has made; on a server, tables may well stand beside its own."""
+    inspector = sa.inspect(connection)
+    found = sorted({*inspector.get_table_names(), *inspector.get_view_names()})
+    if taken := [name for name in found if name in metadata.tables]:
         raise Misconfigured(
             f"The database {db} holds tables of the same names that this program did not make "
             f"({', '.join(taken)}); name a database of its own in database.url."
+        )
+    if db.is_sqlite and found:
+        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+        raise Misconfigured(
+            f"The database {db} is another program's: it holds {', '.join(found[:_NAMED])}{more}, "
+            "and none of this program's tables; name a file of its own in database.url, as in "
+            "sqlite:///var/letters.db."
         )
 
 

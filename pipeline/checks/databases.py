@@ -29,6 +29,9 @@ LITTLE_ROOM = 1_000_000_000
 NO_ROOM = 50_000_000
 """Bytes free on a disk below which a run will not get far."""
 
+IMPORT = "letters import FOLDER or BOOK.xlsx"
+"""What to do where there are no statistics."""
+
 SERVER_SECONDS = 10
 """Seconds that a server may take for one question."""
 
@@ -226,11 +229,15 @@ def _version(db: Database, stands_at: str | None, tables: set[str]) -> Looking[b
             f"{db} is at version {stands_at}, which this program does not know; it needs {head}.",
             "It was written by a newer version of the program: install that one.",
         )
+    elif db.is_sqlite and stands_at is None and tables:
+        yield fault(
+            "ledger",
+            f"{db} is another program's: it holds {', '.join(sorted(tables)[:5])}, and none of "
+            "this program's tables.",
+            "Name a file of its own in database.url.",
+        )
     elif db.is_sqlite:
         found = "is empty" if stands_at is None else f"is at version {stands_at}"
-        others = sorted(tables)
-        if stands_at is None and others:
-            found = f"holds other tables ({', '.join(others[:5])}) and none of this program's"
         yield note(
             "ledger",
             f"{db} {found}; this program needs {head}, and the next command that writes sees to "
@@ -260,13 +267,13 @@ def statistics(settings: Settings) -> Looking[Edition | None]:
     setting = "source.url" if apart else "database.url"
     with closing(bootstrap.open_statistics(settings)) as db, tidy(db):
         if db.path is not None and not db.path.exists():
-            fix = "letters import FOLDER"
+            fix = IMPORT
             if apart:
                 fix = "Correct source.url, or leave it empty to keep statistics with the ledger."
             yield fault("statistics", f"There is no {db}, so no statistics.", fix)
             return None
         if not apart and migrate.current(db) is None:
-            yield fault("statistics", f"{db} holds no statistics yet.", "letters import FOLDER")
+            yield fault("statistics", f"{db} holds no statistics yet.", IMPORT)
             return None
         lacking = list(_lacking(db))
         if lacking:
@@ -285,7 +292,9 @@ def statistics(settings: Settings) -> Looking[Edition | None]:
             yield fault(
                 "statistics",
                 f"{db} has no edition: no year's dates, signatory and facts.",
-                "letters import FOLDER, with an editions.csv." if not apart else "Add one there.",
+                f"{IMPORT}, with editions.csv or a sheet editions."
+                if not apart
+                else "Add one there.",
             )
             return None
         with source.pull(db, years[-1]) as pulled:

@@ -51,7 +51,7 @@ def calendar(db: Database) -> Calendar:
     if db.path is not None and not db.path.exists():
         raise Unavailable(
             f"There is no statistics database at {db}; "
-            "load some statistics (letters import FOLDER) or set source.url."
+            "load some statistics (letters import FOLDER or BOOK.xlsx) or set source.url."
         )
     table = schema.editions
     columns = (table.c.year, table.c.letter_date, table.c.prepare_on, table.c.dispatch_at)

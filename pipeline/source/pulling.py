@@ -67,7 +67,7 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
     if db.path is not None and not db.path.exists():
         raise Unavailable(
             f"There is no statistics database at {db}; "
-            "load some statistics (letters import FOLDER) or set source.url."
+            "load some statistics (letters import FOLDER or BOOK.xlsx) or set source.url."
         )
     raised: sa.exc.SQLAlchemyError | None = None
     with db.read() as connection:
@@ -128,7 +128,7 @@ def _edition(reading: _Reading, year: int) -> Edition:
         there_are = f"there is {', '.join(map(str, known))}" if known else "there is none at all"
         raise Refused(
             f"The statistics database has no edition of {year} ({there_are}); "
-            "add one to its editions: letters import FOLDER"
+            "add one to its editions: letters import FOLDER or BOOK.xlsx"
         )
     if len(found) > 1:
         faults.add(

@@ -105,7 +105,7 @@ def test_settings_that_are_wrong_are_said_before_anything_is_looked_at(site: Sit
 
 def test_a_new_site_is_told_what_to_do_and_left_empty(site: Site) -> None:
     done = site.letters("check", "--quick", expect=1)
-    assert "letters import FOLDER" in done.stdout
+    assert "letters import FOLDER or BOOK.xlsx" in done.stdout
     assert "Not ready, a run would fail: 1 fault (statistics)." in done.stdout
     assert listing(site.folder) == {}
 

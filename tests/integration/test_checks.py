@@ -130,7 +130,7 @@ def test_where_there_is_nothing_yet_nothing_is_made(tmp_path: Path) -> None:
         assert one.state is Kind.NOTE
         assert f"makes {tmp_path}/new/{place}." in one.found.replace("the Maildir ", "")
     assert the(found, Kind.FAULT).check == "statistics"
-    assert the(found, Kind.FAULT).fix == "letters import FOLDER"
+    assert the(found, Kind.FAULT).fix == "letters import FOLDER or BOOK.xlsx"
     assert by_name(found, "a letter") == []
 
 
@@ -264,7 +264,7 @@ def empty(path: Path) -> None:
         (no_database, Kind.FAULT, "is not a database", "correct database.url or move it"),
         (damaged, Kind.FAULT, "is damaged: ", "Put a backup in its place."),
         (foreign, Kind.FAULT, "did not make (letters).", "Name a database of its own"),
-        (somebody_elses, Kind.NOTE, "holds other tables (accounts)", "letters db upgrade"),
+        (somebody_elses, Kind.FAULT, "another program's: it holds accounts", "a file of its own"),
         (a_folder, Kind.FAULT, "is a folder", "must name a file"),
         (empty, Kind.NOTE, "is empty; this program needs", "letters db upgrade does it now."),
         (

@@ -1,9 +1,11 @@
 """Migrations and the tables in the code are one and the same."""
 
 import re
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from alembic.script import ScriptDirectory
 
 from pipeline import migrate, schema
 from pipeline.database import Database
-from pipeline.errors import Misconfigured, Unavailable
+from pipeline.errors import Misconfigured, Refused, Unavailable
 from tests.postgres import PostgresServer
 
 
@@ -175,6 +177,56 @@ def test_the_tables_of_another_program_are_left_alone(empty_url: str) -> None:
     with db.read() as connection:
         assert sa.inspect(connection).get_table_names() == ["runs"]
     db.close()
+
+
+@pytest.mark.parametrize("step", [migrate.ensure_current, migrate.upgrade, migrate.require_current])
+def test_a_file_of_another_program_is_refused_and_left_as_it_is(
+    tmp_path: Path, step: Callable[[Database], object]
+) -> None:
+    file = tmp_path / "cases.db"
+    with closing(sqlite3.connect(file)) as theirs:
+        for name in ("cases", "clerks", "files", "letters_out", "notes", "visits"):
+            theirs.execute(f"CREATE TABLE {name} (x INTEGER)")
+        theirs.execute("CREATE VIEW archive AS SELECT x FROM cases")
+        theirs.commit()
+    before = file.read_bytes()
+    db = Database(f"sqlite:///{file}")
+    with pytest.raises(Misconfigured) as refused:
+        step(db)
+    db.close()
+    assert str(refused.value) == (
+        f"The database {file} is another program's: it holds archive, cases, clerks, files, "
+        "letters_out and 2 more, and none of this program's tables; name a file of its own in "
+        "database.url, as in sqlite:///var/letters.db."
+    )
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["cases.db"]
+
+
+def test_on_a_server_there_may_be_other_tables(postgres: PostgresServer) -> None:
+    name = postgres.create()
+    db = Database(postgres.url(name))
+    with db.write() as connection:
+        connection.execute(sa.text("CREATE TABLE cases (x INTEGER)"))
+    with pytest.raises(Refused, match="no ledger yet"):
+        migrate.require_current(db)
+    assert migrate.upgrade(db) == (None, migrate.head())
+    migrate.require_current(db)
+    db.close()
+    postgres.drop(name)
+
+
+@pytest.mark.parametrize("folder", ["a_file", "a_file/below"])
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "a_file").write_text("not a folder")
+    db = Database(f"sqlite:///{tmp_path}/{folder}/letters.db")
+    with pytest.raises(Unavailable) as made:
+        migrate.upgrade(db)
+    assert str(made.value) == (
+        f"The folder {tmp_path}/{folder} of the database letters.db cannot be made: "
+        f"{tmp_path}/a_file is a file and not a folder. Move that away, or name another file in "
+        "database.url."
+    )
 
 
 @pytest.mark.parametrize(
