@@ -295,3 +295,47 @@ prepare_validator() {
     complain "$lacking; until then the tests of accessibility are left out."
     return 1
 }
+
+# ---- the mail servers of the tests
+
+# Installed with no configuration and started by nobody: the tests run instances of their own. The
+# machine's own mail server is never replaced (--no-remove), nor is one that is there already set up.
+install_servers() {
+    unconfigured="postfix postfix/main_mailer_type select No configuration"
+    # shellcheck disable=SC2016 # root's shell is to read them
+    as_root sh -c 'printf "%s\n" "$1" | debconf-set-selections' sh "$unconfigured" || return
+    policy=/usr/sbin/policy-rc.d
+    asleep=
+    if ! [ -e "$policy" ]; then
+        asleep=yes
+        # shellcheck disable=SC2016 # the same
+        as_root sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' sh "$policy" || return
+        # This runs in a shell of its own, also when it is interrupted.
+        trap 'as_root rm -f "$policy"' EXIT
+        trap 'exit 130' INT
+        trap 'exit 143' TERM HUP
+    fi
+    fetch_and_install --no-remove "$@" || return
+    if [ -n "$asleep" ] && [ -d /run/systemd/system ]; then
+        for unit in postfix.service dovecot.service dovecot.socket; do
+            as_root systemctl disable "$unit" 2>/dev/null || true
+        done
+    fi
+}
+
+# prepare_servers: Postfix and Dovecot, against which the tests prove what is said about mail.
+# Fails, having said in one line what a person has to install, where it cannot.
+prepare_servers() {
+    lacking=$(.venv/bin/python -c 'from tests import servers; print(servers.lacking())') || return 1
+    [ -n "$lacking" ] || return 0
+    if [ "$(id -u)" -eq 0 ] && has_apt; then
+        apt_lists
+        # shellcheck disable=SC2046 # a word for each package
+        step "Installing Postfix and Dovecot, for the tests with real mail servers" \
+            install_servers $(.venv/bin/python -c 'from tests import servers; print(*servers.absent())') || true
+        lacking=$(.venv/bin/python -c 'from tests import servers; print(servers.lacking())') || return 1
+        [ -n "$lacking" ] || return 0
+    fi
+    complain "$lacking; until then the tests with real mail servers are left out."
+    return 1
+}
