@@ -84,8 +84,9 @@ def pipeline(settings: Settings, *, writes: bool) -> Iterator[Pipeline]:
             people=settings.approval.people,
         )
     finally:
-        ledger.close()
+        # Of two on one SQLite file, only who may write clears -wal and -shm away, if it goes last.
         statistics.close()
+        ledger.close()
 
 
 @contextmanager

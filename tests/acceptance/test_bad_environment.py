@@ -457,6 +457,13 @@ def test_an_odd_session_changes_nothing(before_mail: Site) -> None:
     assert "Ynys Môn" in shown
 
 
+def test_looking_leaves_no_files_beside_the_database(before_mail: Site) -> None:
+    before = sorted(before_mail.folder.iterdir())
+    for arguments in (("status", "2020"), ("show", CODE), ("status", "2019")):
+        before_mail.letters(*arguments, expect=2 if "2019" in arguments else 0)
+        assert sorted(before_mail.folder.iterdir()) == before, arguments
+
+
 def redirected(site: Site, how: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command with its streams as a shell arranges them."""
     return subprocess.run(
