@@ -1,0 +1,682 @@
+"""Evidence from a Postfix log: did the relay take what one attempt may have sent, and what then?
+
+A delivery is in doubt when no answer came to the final dot. The relay has written down what became
+of it, and this reads that, without ever taking silence for an answer:
+
+* It was taken if the queue manager says so (`qmgr ...: QID: from=... (queue active)`). That
+  `cleanup` has seen its Message-ID is not enough: it sees a message before the dot.
+* It was not taken if the relay counted none taken when it hung up (`disconnect from
+  HOST[IP]:PORT ... data=0/1`) in the session that carried it. The session is known by our own port
+  (`smtpd_client_port_logging = yes`), by the Message-ID it was given and by lasting beyond the
+  intent; a port alone is soon used again.
+* Everything else is unknown: a session that goes on, a log that does not reach so far, two
+  sessions that could both be meant. A later look may tell more.
+
+Logs are read as they lie: `mail.log`, and what was rotated into `mail.log.1`, `mail.log.2.gz` or
+`mail.log-20261123.gz`, from shortly before the intent on, a line at a time. Times are those of
+syslog, with or without a year and a zone.
+"""
+
+import calendar
+import errno
+import gzip
+import hashlib
+import io
+import ipaddress
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Final
+
+from pipeline.errors import Unavailable
+
+_LINE_LIMIT: Final = 64 * 1024
+_HEAD_LIMIT: Final = 1024
+_BISECT_TO: Final = 64 * 1024
+_LOOKS: Final = 3
+_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+
+_TRADITIONAL: Final = re.compile(
+    rb"(?P<month>[A-Z][a-z]{2}) (?P<day>[ \d]\d) (?P<time>\d\d:\d\d:\d\d)(?P<fraction>\.\d{1,6})? "
+)
+_ISO: Final = re.compile(
+    rb"(?P<date>\d{4}-\d\d-\d\d)[T ](?P<time>\d\d:\d\d:\d\d)(?P<fraction>[.,]\d{1,9})?"
+    rb"(?P<zone>Z|[+-]\d\d:?\d\d)? "
+)
+_SAID: Final = re.compile(
+    r"(?P<host>\S+) (?P<tag>\S+)/(?P<daemon>[a-z-]+)\[(?P<pid>\d+)\]: (?P<text>.*)"
+)
+_CLIENT: Final = r"\S*\[(?P<ip>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)"
+_CONNECT: Final = re.compile(rf"connect from {_CLIENT}")
+_DISCONNECT: Final = re.compile(rf"disconnect from {_CLIENT}(?P<counts>(?: [a-z]+=\d+(?:/\d+)?)*)")
+_BEGUN: Final = re.compile(rf"(?P<qid>\w+): client={_CLIENT}(?:,.*)?")
+_ANYBODYS: Final = re.compile(r"(?P<qid>\w+): client=")
+_MESSAGE_ID: Final = re.compile(r"(?P<qid>\w+): message-id=(?P<id>.*)")
+_ACTIVE: Final = re.compile(r"(?P<qid>\w+): from=<(?P<sender>.*)>, size=.*\(queue active\)")
+_REMOVED: Final = re.compile(r"(?P<qid>\w+): removed")
+_STATUS: Final = re.compile(
+    r"(?P<qid>\w+): to=<(?P<to>.*?)>, (?:orig_to=<(?P<orig>.*?)>, )?relay=(?P<relay>.*?), .*?"
+    r"dsn=(?P<dsn>[\d.]+), status=(?P<status>\w+)(?: \((?P<reply>.*)\))?"
+)
+_EXPIRED: Final = re.compile(r"(?P<qid>\w+): from=<.*>, status=(?:force-)?expired, .*")
+_COUNT: Final = re.compile(r" (?P<name>[a-z]+)=(?P<done>\d+)(?:/(?P<tried>\d+))?")
+_ROTATED: Final = re.compile(r"[.-](?P<number>\d+)(?:\.gz)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What is known of one attempt at handing a message over.
+
+    `local_host` and `local_port` are this end of the connection, as the relay sees it; `intent_at`
+    is when the intent was committed, before the dot. `recipient` and `sender` are the envelope's:
+    one message may go to several recipients in separate transactions, over one connection and with
+    one Message-ID, and only these tell them apart. Give `sender` only if it is this delivery's own.
+    """
+
+    local_host: str
+    local_port: int
+    intent_at: datetime
+    message_id: str
+    recipient: str
+    sender: str | None = None
+    queue_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The relay has the message, as `queue_id`; `line` of its log says so."""
+
+    queue_id: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """The relay did not take the message in that session; `line` of its log says so."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """The log does not tell, or not yet; `reason` is whole sentences."""
+
+    reason: str
+
+
+Evidence = Taken | Absent | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What became of a message that the relay has, for one recipient.
+
+    `status` is Postfix's: sent, bounced, deferred, expired. Sent means handed on to `relay`, which
+    is the mailbox itself only where it says so. `recipient` is as the envelope named them, and ""
+    where all that were left are meant (expired). `reply` is what the next server said.
+    """
+
+    queue_id: str
+    recipient: str
+    status: str
+    dsn: str
+    relay: str
+    reply: str
+    at: datetime
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a log was read: the file, known by how it begins, and the octets read of it."""
+
+    head: str
+    offset: int
+
+
+class RelayLog:
+    """A Postfix log and what was rotated out of it.
+
+    `zone` is the relay's, for times without one; without it, this machine's. `look_back` is how
+    long before the intent a connection may have been opened, `skew` how far the relay's clock may
+    be behind ours.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        zone: tzinfo | None = None,
+        look_back: timedelta = timedelta(hours=2),
+        skew: timedelta = timedelta(seconds=2),
+    ) -> None:
+        self.path = path
+        self.zone = zone
+        self.look_back = look_back
+        self.skew = skew
+
+    def evidence(self, attempt: Attempt) -> Evidence:
+        """Say whether the relay took what this attempt may have sent. Nothing is raised."""
+        trail = _Trail(attempt, self.skew)
+        trouble = None
+        try:
+            for record in self._records(attempt.intent_at - self.look_back, trail.concerns):
+                trail.add(record)
+        except _UnreadableError as error:
+            trouble = str(error)
+        found = trail.verdict()
+        if isinstance(found, Unknown):
+            about = f"The relay's log {self.path}: {found.reason}"
+            return Unknown(reason=f"{trouble} {about}" if trouble else about)
+        if isinstance(found, Absent) and trouble:
+            # What cannot be read might say the contrary.
+            return Unknown(reason=f"{trouble} The rest of the log says: {found.line}")
+        return found
+
+    def fates(
+        self, queue_ids: Collection[str], since: datetime, after: Position | None = None
+    ) -> tuple[list[Fate], Position]:
+        """What the log says became of messages from `since` on, in its order, and how far it goes.
+
+        Give that position as `after`, and the next call goes on from there; it looks then only for
+        what was logged since, so give None when a queue id is asked about for the first time.
+        Raises `Unavailable` if the log cannot be read.
+        """
+        wanted = frozenset(queue_ids)
+        found = []
+        position = Position(head="", offset=0)
+        try:
+            with ExitStack() as stack:
+                files = self._files(stack, since if after is None else None)
+                start = _resume(files, after)
+                for file in files[start:]:
+                    resumes = after is not None and file.head and file.head == after.head
+                    file.seek(after.offset if resumes and after else 0)
+                    if after is None:
+                        self._skip(file, since)
+                    for line in file.lines():
+                        fate = self._fate(line, file, wanted) if b"status=" in line else None
+                        if fate is not None and fate[1].latest >= since:
+                            found.append(fate[0])
+                    if file.head:
+                        position = Position(head=file.head, offset=file.offset)
+        except _UnreadableError as error:
+            raise Unavailable(str(error)) from error
+        return found, position
+
+    def _fate(
+        self, line: bytes, file: "_File", wanted: Collection[str]
+    ) -> tuple[Fate, "_Stamp"] | None:
+        record = self._record(line, file)
+        if record is None:
+            return None
+        match = _STATUS.fullmatch(record.text) or _EXPIRED.fullmatch(record.text)
+        if match is None or match["qid"] not in wanted:
+            return None
+        said = match.groupdict()
+        fate = Fate(
+            queue_id=match["qid"],
+            recipient=said.get("orig") or said.get("to") or "",
+            status=said.get("status") or "expired",
+            dsn=said.get("dsn") or "",
+            relay=said.get("relay") or "",
+            reply=said.get("reply") or "",
+            at=record.stamp.earliest,
+            line=record.line,
+        )
+        return fate, record.stamp
+
+    def _records(self, since: datetime, concerns: Callable[[bytes], bool]) -> Iterator["_Record"]:
+        """The lines from `since` on that concern somebody, oldest first."""
+        with ExitStack() as stack:
+            for file in self._files(stack, since):
+                self._skip(file, since)
+                for line in file.lines():
+                    if concerns(line) and (record := self._record(line, file)) is not None:
+                        yield record
+
+    def _files(self, stack: ExitStack, since: datetime | None) -> list["_File"]:
+        """The log's files that reach beyond `since`, oldest first, each once."""
+        for _ in range(_LOOKS):
+            files: list[_File] = []
+            vanished = False
+            # The newest first: what is rotated meanwhile is then met twice, and not missed.
+            for path in [self.path, *_rotated(self.path)]:
+                try:
+                    file = _File(path, stack)
+                except FileNotFoundError:
+                    vanished = True
+                    continue
+                except OSError as error:
+                    raise _UnreadableError(
+                        f"The relay's log {path} cannot be read: {error.strerror}. "
+                        "Let whoever runs this read it (on Debian, the group adm may)."
+                    ) from error
+                if file.head and file.head in {each.head for each in files}:
+                    continue
+                if since is not None and path != self.path and file.written < since:
+                    break
+                files.append(file)
+            if not vanished:
+                return files[::-1]
+        raise _UnreadableError(
+            f"There is no relay's log {self.path}, or it is being rotated all the time; "
+            "name the file that Postfix logs to."
+        )
+
+    def _skip(self, file: "_File", since: datetime) -> None:
+        """Go to a line that is not after `since`, and not long before it, by halving."""
+        if file.size is None:
+            return
+        low, high = 0, file.size
+        while high - low > _BISECT_TO:
+            middle = (low + high) // 2
+            file.seek(middle)
+            file.rest_of_line()
+            stamp = None
+            for line in file.lines():
+                stamp = self._stamp(line, file)
+                if stamp is not None or file.offset >= high:
+                    break
+            if stamp is not None and stamp.latest < since:
+                low = middle
+            else:
+                high = middle
+        file.seek(low)
+        if low:
+            file.rest_of_line()
+
+    def _record(self, line: bytes, file: "_File") -> "_Record | None":
+        stamp = self._stamp(line, file)
+        if stamp is None:
+            return None
+        text = line.decode("utf-8", "replace").rstrip("\r\n")
+        match = _SAID.fullmatch(line[stamp.length :].decode("utf-8", "replace").rstrip("\r\n"))
+        if match is None:
+            return None
+        return _Record(
+            stamp=stamp,
+            host=match["host"],
+            daemon=match["daemon"],
+            pid=match["pid"],
+            text=match["text"],
+            line=text,
+        )
+
+    def _stamp(self, line: bytes, file: "_File") -> "_Stamp | None":
+        """The moment a line was written: somewhere from `earliest` to `latest`."""
+        try:
+            if match := _ISO.match(line):
+                day = datetime.fromisoformat(match["date"].decode())
+            elif match := _TRADITIONAL.match(line):
+                day = _day_before(file.written.astimezone(self.zone), match)
+            else:
+                return None
+            hour, minute, second = map(int, match["time"].split(b":"))
+            # A leap second is not worth an error.
+            local = day.replace(hour=hour, minute=minute, second=min(second, 59))
+        except (ValueError, KeyError):
+            return None
+        if (zone := match.groupdict().get("zone")) is not None:
+            try:
+                known = datetime.fromisoformat(f"{local.isoformat()}{zone.decode()}")
+            except ValueError:
+                return None
+            moments = [known.astimezone(UTC)]
+        else:
+            # Once a year an hour comes twice.
+            moments = sorted(
+                local.replace(tzinfo=self.zone, fold=fold).astimezone(UTC) for fold in (0, 1)
+            )
+        earliest, latest = moments[0], moments[-1] + timedelta(seconds=1)
+        if fraction := match["fraction"]:
+            part = timedelta(microseconds=int(float(b"0." + fraction[1:]) * 1_000_000))
+            earliest, latest = earliest + part, moments[-1] + part
+        return _Stamp(earliest=earliest, latest=latest, length=match.end())
+
+
+class _UnreadableError(Exception):
+    """A part of the log cannot be read; the message is a whole sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stamp:
+    earliest: datetime
+    latest: datetime
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    stamp: _Stamp
+    host: str
+    daemon: str
+    pid: str
+    text: str
+    line: str
+
+
+class _File:
+    """One file of the log, plain or compressed; `head` says which one, whatever its name is."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self.path = path
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is not a file")
+        opened = stack.enter_context(path.open("rb"))
+        status = os.fstat(opened.fileno())
+        self.written = datetime.fromtimestamp(status.st_mtime, UTC)
+        self.size = None if path.suffix == ".gz" else status.st_size
+        self._octets: io.BufferedReader | gzip.GzipFile = opened
+        if self.size is None:
+            self._octets = stack.enter_context(gzip.GzipFile(fileobj=opened, mode="rb"))
+        self.offset = 0
+        first = self._read_line(_HEAD_LIMIT)
+        # A line that is still being written would look like another one later.
+        whole = first.endswith(b"\n") or len(first) == _HEAD_LIMIT
+        self.head = hashlib.sha256(first).hexdigest() if whole else ""
+        self.seek(0)
+
+    def seek(self, offset: int) -> None:
+        try:
+            self._octets.seek(offset)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._unreadable(error) from error
+        self.offset = offset
+
+    def rest_of_line(self) -> None:
+        """Go to where the next line begins."""
+        while (part := self._read_line(_LINE_LIMIT)) and not part.endswith(b"\n"):
+            pass
+        self.offset = self._octets.tell()
+
+    def lines(self) -> Iterator[bytes]:
+        """The whole lines from here on; what has no end yet is left to be read another time."""
+        while line := self._read_line(_LINE_LIMIT):
+            if line.endswith(b"\n"):
+                self.offset += len(line)
+                yield line
+            elif len(line) == _LINE_LIMIT:
+                self.rest_of_line()
+            else:
+                return
+
+    def _read_line(self, limit: int) -> bytes:
+        try:
+            return self._octets.readline(limit)
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> _UnreadableError:
+        why = getattr(error, "strerror", None) or "it is damaged or still being written"
+        return _UnreadableError(f"The relay's log {self.path} cannot be read to its end: {why}.")
+
+
+def _rotated(path: Path) -> list[Path]:
+    """What was rotated out of a log, the newest first; not the copy of one being compressed."""
+    found = {}
+    for each in path.parent.glob(f"{path.name}[.-]*"):
+        if match := _ROTATED.fullmatch(each.name.removeprefix(path.name)):
+            number = int(match["number"])
+            # A number counts back from now, a date onwards from then.
+            age = -number if len(match["number"]) >= 8 else number
+            if age not in found or each.suffix != ".gz":
+                found[age] = each
+    return [found[age] for age in sorted(found)]
+
+
+def _resume(files: list[_File], after: Position | None) -> int:
+    """Which file to go on with; all of them where the one that was read last is gone."""
+    if after is not None and after.head:
+        for number, file in enumerate(files):
+            if file.head == after.head:
+                return number
+    return 0
+
+
+def _day_before(latest: datetime, match: re.Match[bytes]) -> datetime:
+    """The last day of this name that is not after `latest`, when the file was last written."""
+    month, day = _MONTHS.index(match["month"]) + 1, int(match["day"])
+    years = (latest.year + 1, latest.year, latest.year - 1)
+    until = latest.replace(tzinfo=None) + timedelta(days=1)
+    days = [datetime(year, month, day) for year in years if _exists(year, month, day)]  # noqa: DTZ001
+    return next(each for each in days if each <= until)
+
+
+def _exists(year: int, month: int, day: int) -> bool:
+    return (month, day) != (2, 29) or calendar.isleap(year)
+
+
+class _Session:
+    """One connection from our own address and port, as the relay saw it."""
+
+    def __init__(self, began: _Stamp | None) -> None:
+        self.began = began
+        self.ended: _Record | None = None
+        self.messages: list[_Message] = []
+        self.counts: dict[str, tuple[int, int]] = {}
+
+    def lasted_over(self, moment: datetime, skew: timedelta) -> bool:
+        """Whether it can be the one that was open at a moment; what has not ended may be."""
+        began_before = self.began is None or self.began.earliest <= moment + skew
+        return began_before and (self.ended is None or self.ended.stamp.latest >= moment)
+
+
+class _Message:
+    """One message that the relay was given, perhaps not to its end."""
+
+    def __init__(self, queue_id: str, session: _Session | None) -> None:
+        self.queue_id = queue_id
+        self.session = session
+        self.message_id: str | None = None
+        self.active: _Record | None = None
+        self.sender: str | None = None
+        self.recipients: set[str] = set()
+
+
+class _Trail:
+    """What a log says that concerns one attempt, and what follows from it."""
+
+    def __init__(self, attempt: Attempt, skew: timedelta) -> None:
+        self.attempt = attempt
+        self.skew = skew
+        self._address = ipaddress.ip_address(attempt.local_host.partition("%")[0])
+        self._tokens = [f"]:{attempt.local_port}".encode(), attempt.message_id.encode()]
+        self._queued: dict[tuple[str, str], _Message] = {}
+        self._messages: list[_Message] = []
+        self._open: dict[tuple[str, str], _Session] = {}
+        self._sessions: list[_Session] = []
+
+    def concerns(self, line: bytes) -> bool:
+        """Whether a line is worth a closer look."""
+        return any(token in line for token in self._tokens)
+
+    def add(self, record: _Record) -> None:
+        """Take in one line."""
+        if record.daemon == "smtpd":
+            self._add_session(record)
+        elif record.daemon == "cleanup":
+            if match := _MESSAGE_ID.fullmatch(record.text):
+                message = self._message(record, match["qid"])
+                if message is not None and message.message_id not in {None, match["id"]}:
+                    self._forget(record, match["qid"])
+                    message = None
+                if message is None and match["id"] == self.attempt.message_id:
+                    message = self._meet(record, match["qid"], None)
+                if message is not None:
+                    message.message_id = match["id"]
+        elif record.daemon == "qmgr" and (match := _ACTIVE.fullmatch(record.text)):
+            if (message := self._message(record, match["qid"])) and message.active is None:
+                message.active, message.sender = record, match["sender"]
+        elif record.daemon == "qmgr" and (match := _REMOVED.fullmatch(record.text)):
+            self._forget(record, match["qid"])
+        elif (match := _STATUS.fullmatch(record.text)) and (
+            message := self._message(record, match["qid"])
+        ):
+            message.recipients.add(_comparable(match["orig"] or match["to"]))
+
+    def _add_session(self, record: _Record) -> None:
+        process = (record.host, record.pid)
+        if match := self._own(_CONNECT, record):
+            self._open[process] = _Session(record.stamp)
+            self._sessions.append(self._open[process])
+        elif match := self._own(_BEGUN, record):
+            session = self._session(process)
+            session.messages.append(self._meet(record, match["qid"], session))
+        elif match := self._own(_DISCONNECT, record):
+            session = self._session(process)
+            session.ended = record
+            session.counts = {
+                each["name"]: (int(each["done"]), int(each["tried"] or each["done"]))
+                for each in _COUNT.finditer(match["counts"])
+            }
+            del self._open[process]
+        elif match := _ANYBODYS.match(record.text):
+            self._forget(record, match["qid"])
+
+    def _own(self, pattern: re.Pattern[str], record: _Record) -> re.Match[str] | None:
+        match = pattern.fullmatch(record.text)
+        if match is None or int(match["port"]) != self.attempt.local_port:
+            return None
+        try:
+            same = _plain(ipaddress.ip_address(match["ip"])) == _plain(self._address)
+        except ValueError:
+            return None
+        return match if same else None
+
+    def _session(self, process: tuple[str, str]) -> _Session:
+        if process not in self._open:  # the log begins in the midst of it
+            self._open[process] = _Session(None)
+            self._sessions.append(self._open[process])
+        return self._open[process]
+
+    def _message(self, record: _Record, queue_id: str) -> _Message | None:
+        return self._queued.get((record.host, queue_id))
+
+    def _forget(self, record: _Record, queue_id: str) -> None:
+        """From here on this name is that of another message: short ones are used again."""
+        self._queued.pop((record.host, queue_id), None)
+
+    def _meet(self, record: _Record, queue_id: str, session: _Session | None) -> _Message:
+        message = _Message(queue_id, session)
+        self._queued[record.host, queue_id] = message
+        self._messages.append(message)
+        self._tokens.append(f" {queue_id}: ".encode())
+        return message
+
+    def verdict(self) -> Evidence:
+        """What follows from all that was taken in."""
+        undecided = []
+        for message in self._with_our_id():
+            if message.active is not None:
+                ours = self._is_ours(message)
+                if ours:
+                    return Taken(queue_id=message.queue_id, line=message.active.line)
+                if ours is None:
+                    undecided.append(message)
+        if undecided:
+            return self._by_session(undecided)
+        return self._absence()
+
+    def _with_our_id(self) -> list[_Message]:
+        return [each for each in self._messages if each.message_id == self.attempt.message_id]
+
+    def _is_ours(self, message: _Message) -> bool | None:
+        """Whether a message with our Message-ID is this delivery's; None where it is not said."""
+        attempt = self.attempt
+        if message.queue_id == attempt.queue_id:
+            return True
+        if attempt.sender is not None and message.sender is not None:
+            return _comparable(attempt.sender) == _comparable(message.sender)
+        if message.recipients:
+            return _comparable(attempt.recipient) in message.recipients
+        return None
+
+    def _by_session(self, undecided: list[_Message]) -> Evidence:
+        """Of messages that may be ours: the one that came over our connection, if it is alone."""
+        attempt = self.attempt
+        near = [
+            each
+            for each in undecided
+            if each.session is not None
+            and each.session.lasted_over(attempt.intent_at, self.skew)
+            and each.active is not None
+            and each.active.stamp.latest + self.skew >= attempt.intent_at
+        ]
+        if len(near) == 1 and near[0].active is not None and near[0].session is not None:
+            of_ours = [each for each in near[0].session.messages if each in self._with_our_id()]
+            if len(of_ours) == 1:
+                return Taken(queue_id=near[0].queue_id, line=near[0].active.line)
+        names = ", ".join(each.queue_id for each in undecided)
+        return Unknown(
+            reason=f"it took a message with this Message-ID ({names}), and does not say yet for "
+            "which recipient. Ask again when it has tried to deliver it."
+        )
+
+    def _absence(self) -> Evidence:
+        attempt = self.attempt
+        ours = self._with_our_id()
+        carried = [
+            session
+            for session in self._sessions
+            if session.lasted_over(attempt.intent_at, self.skew)
+            and any(each in ours and each.active is None for each in session.messages)
+        ]
+        if not carried:
+            return Unknown(reason=self._nowhere())
+        if len(carried) > 1:
+            return Unknown(
+                reason="more than one session from this port could be the one that carried the "
+                "message."
+            )
+        session = carried[0]
+        if session.ended is None:
+            return Unknown(
+                reason="the session that carried the message has not ended, so the relay may still "
+                "take it. Ask again later."
+            )
+        taken, tried = session.counts.get("data", (0, 0))
+        known = [each for each in session.messages if each.active is not None]
+        if "bdat" in session.counts or taken >= tried:
+            return Unknown(
+                reason="the session that carried the message ended with nothing refused, and the "
+                f"queue manager has not named the message yet: {session.ended.line}"
+            )
+        if len(known) != taken or any(each.message_id is None for each in known):
+            return Unknown(
+                reason="of the session that carried the message the log does not name everything "
+                f"that was taken: {session.ended.line}"
+            )
+        return Absent(line=session.ended.line)
+
+    def _nowhere(self) -> str:
+        attempt = self.attempt
+        if self._with_our_id():
+            return (
+                f"it was given this message, but not from port {attempt.local_port} at "
+                f"{attempt.intent_at.astimezone(UTC):%d %B %Y %H:%M:%S} UTC. "
+                "Postfix names ports with smtpd_client_port_logging = yes."
+            )
+        return (
+            f"it does not hold this Message-ID after a session from {attempt.local_host} port "
+            f"{attempt.local_port}. It may not be written yet, not reach back so far, or be "
+            "another relay's."
+        )
+
+
+def _comparable(address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    return f"{local}{at}{domain.lower()}"
+
+
+def _plain(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address
