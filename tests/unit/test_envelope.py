@@ -3,11 +3,13 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.envelope import Forged, ReturnAddress, Token, token_of, unxtext, verp, xtext
 from pipeline.errors import LetterFault, Misconfigured
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MAILBOX = "bounces@letters.example"
 KEY = b"a key that only the tests have"
@@ -23,6 +25,7 @@ def test_an_address_stays_what_it_is() -> None:
     assert verp(MAILBOX, "d4f7q2k9w1", KEY) == MARKED
 
 
+@unhurried
 @given(token=TOKENS, separator=SEPARATORS, keys=st.permutations([KEY, OLD_KEY]))
 def test_a_token_comes_back_whatever_relays_do_to_capitals(
     token: str, separator: str, keys: list[bytes]
@@ -41,6 +44,7 @@ def test_a_mailbox_may_hold_its_own_separator() -> None:
         assert found == Token(value="a1"), mailbox
 
 
+@unhurried
 @given(token=TOKENS, data=st.data())
 def test_one_other_character_makes_it_forged_or_none(token: str, data: st.DataObject) -> None:
     address = verp(MAILBOX, token, KEY)
@@ -52,6 +56,7 @@ def test_one_other_character_makes_it_forged_or_none(token: str, data: st.DataOb
     assert not isinstance(token_of(address[:at] + "a" + address[at:], [KEY]), Token)
 
 
+@unhurried
 @given(one=TOKENS, other=TOKENS)
 def test_a_mac_fits_no_other_token(one: str, other: str) -> None:
     if one != other:
@@ -130,6 +135,7 @@ def test_a_separator_is_one_sign(separator: str) -> None:
         verp(MAILBOX, "a1", KEY, separator=separator)
 
 
+@unhurried
 @given(st.text(), st.lists(st.binary(), max_size=3), st.text(max_size=2))
 def test_reading_an_address_never_raises(address: str, keys: list[bytes], separator: str) -> None:
     assert not isinstance(token_of(address, keys, separator=separator), Token)
@@ -151,6 +157,7 @@ def test_xtext_is_as_the_standard_writes_it(text: str, written: str) -> None:
     assert unxtext(written) == text
 
 
+@unhurried
 @given(st.text(st.characters()))
 def test_xtext_comes_back(text: str) -> None:
     written = xtext(text)
@@ -163,6 +170,7 @@ def test_what_is_no_xtext_is_not_read(text: str) -> None:
     assert unxtext(text) is None
 
 
+@unhurried
 @given(st.text("+=0123456789ABCDEFaz \n"))
 def test_reading_xtext_never_raises(text: str) -> None:
     read = unxtext(text)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.address import hidden_character
@@ -29,6 +29,8 @@ from pipeline.report.shown import DIAGNOSTIC_LIMIT, shown_text
 
 REPORTS = Path(__file__).resolve().parent.parent / "data" / "reports"
 SAMPLES = {path.stem: path.read_bytes() for path in sorted(REPORTS.glob("*.eml"))}
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TOKEN = "d4f7q2k9w1"  # noqa: S105 - names a delivery, opens nothing
 MESSAGE_ID = "<8c1e5a70.2020@letters.example>"
@@ -780,11 +782,13 @@ def test_hostile_mail_is_refused_soon(what: str) -> None:
     assert isinstance(read_mail(HOSTILE[what](), own=OWN), Unreadable | AutoReply)
 
 
+@unhurried
 @given(st.binary())
 def test_nothing_raises(raw: bytes) -> None:
     read_mail(raw, own=OWN)
 
 
+@unhurried
 @given(st.sampled_from(sorted(SAMPLES)), st.randoms(use_true_random=False))
 def test_nothing_raises_on_damaged_reports(sample: str, chance: random.Random) -> None:
     raw = bytearray(SAMPLES[sample])
@@ -820,6 +824,7 @@ _LINES = st.sampled_from(
 )  # fmt: skip
 
 
+@unhurried
 @given(st.lists(_LINES | st.text(max_size=20) | st.binary(max_size=20), max_size=40))
 def test_nothing_raises_on_pieces_of_mail(lines: list[str | bytes]) -> None:
     raw = b"\n".join(
@@ -850,6 +855,7 @@ def _is_fit_to_show(mail: ReturnedMail) -> None:
         assert len(text) <= 2 * DIAGNOSTIC_LIMIT
 
 
+@unhurried
 @given(st.text(st.characters()), st.integers(1, 50))
 def test_shown_text_is_one_short_line(text: str, limit: int) -> None:
     shown = shown_text(text, limit)
@@ -895,6 +901,7 @@ def test_the_parts_come_in_order_and_attached_messages_stay_shut() -> None:
     ]
 
 
+@unhurried
 @given(st.binary(), st.sampled_from(["base64", "quoted-printable", "8bit"]))
 def test_any_content_is_read(body: bytes, encoding: str) -> None:
     raw = f"From: a@x.example\nContent-Transfer-Encoding: {encoding}\n\n".encode() + body
