@@ -167,10 +167,20 @@ class NotTried:
 Outcome = Accepted | Deferred | Rejected | Lost | NotTried
 
 
-def retry_after(attempt: int) -> timedelta:
-    """How long to wait after the given attempt (1, 2, ...) was deferred: 5 minutes, doubling.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a delivery that is put off is tried again: so often, and so long after the first."""
 
-    Four hours at most: greylisting passes within minutes, a full mailbox or a moved server within
-    a day or not at all.
+    times: int = 15
+    within: timedelta = timedelta(days=3)
+
+
+def retry_after(deferrals: int, *, chance: float) -> timedelta:
+    """How long to wait after being put off for the `deferrals`-th time (1, 2, ...).
+
+    5 minutes, doubling up to four hours: greylisting passes within minutes, a full mailbox or a
+    moved server within a day or not at all. `chance` in [0, 1) spreads that by a fifth to either
+    side, so that what was put off together does not come back together.
     """
-    return min(timedelta(minutes=5 * 2 ** min(attempt - 1, 8)), timedelta(hours=4))
+    wait = min(timedelta(minutes=5 * 2 ** min(deferrals - 1, 8)), timedelta(hours=4))
+    return wait * (0.8 + 0.4 * chance)

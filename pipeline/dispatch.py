@@ -4,7 +4,9 @@ In that order, for every delivery. A crash before the intent is certainly unsent
 and outcome leaves a doubt, which evidence or a person settles, never time.
 """
 
+import contextlib
 import hashlib
+import random
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -17,7 +19,7 @@ from pipeline import capture, owner, wording
 from pipeline.archive import Archive, message_name
 from pipeline.capture import CaptureServer
 from pipeline.database import Database
-from pipeline.delivery import Mode, NotTried, Outcome, Rejected, Reply, State, retry_after
+from pipeline.delivery import Mode, NotTried, Outcome, Rejected, Reply, State
 from pipeline.errors import LetterFault, Unavailable
 from pipeline.ledger import deliveries, messages
 from pipeline.ledger.deliveries import Claim
@@ -26,13 +28,11 @@ from pipeline.ledger.runs import Run
 from pipeline.message import Recipient, compose_message, pdf_filename
 from pipeline.transport import Relay, Session, Transport
 
-LEASE = timedelta(minutes=20)
-"""Longer than a transaction takes up to its intent, and from there to the reply (600 s at most).
-
-The intent renews it.
-"""
+LEASE = timedelta(minutes=3)
+"""How long a claim lasts without a sign of life; renewed while its worker lives and waits."""
 
 _CONNECTIONS = 2
+_LAST_SECONDS = 20.0  # for what is in hand when the program is told to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,7 @@ def dispatch(
     *,
     only: Collection[int] | None = None,
     settled: Callable[[], None] = lambda: None,
+    lease: timedelta = LEASE,
 ) -> None:
     """Send what is due of the run, until nothing more is due.
 
@@ -88,6 +89,7 @@ def dispatch(
             relay=relay,
             only=only,
             settled=settled,
+            lease=lease,
         ).work()
 
 
@@ -131,6 +133,7 @@ class _Dispatch:
         relay: Relay,
         only: Collection[int] | None,
         settled: Callable[[], None],
+        lease: timedelta,
     ) -> None:
         self._db = db
         self._archive = archive
@@ -139,26 +142,54 @@ class _Dispatch:
         self._relay = relay
         self._only = only
         self._settled = settled
+        self._lease = lease
+        self._in_hand: set[Claim] = set()
+        self._transports: set[Transport] = set()
         self._stop = threading.Event()
         self._freezing = threading.Lock()
         self._trouble: str | None = None
 
     def work(self) -> None:
+        over = threading.Event()
+        alive = threading.Thread(target=self._keep_leases, args=(over,), name="leases")
         with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="dispatch") as threads:
             working = [threads.submit(self._connection) for _ in range(_CONNECTIONS)]
+            alive.start()
             try:
                 wait(working)
             finally:
-                # After Ctrl-C each thread finishes the delivery it has in hand, and no more.
+                # After Ctrl-C each thread finishes the delivery it has in hand, and no more. A
+                # relay that does not answer in time is not waited for: what is in hand then is in
+                # doubt, on record.
                 self._stop.set()
+                try:
+                    wait(working, timeout=_LAST_SECONDS)
+                    for transport in set(self._transports):
+                        transport.break_off()
+                    wait(working)
+                finally:
+                    over.set()
+                    alive.join()
         for one in working:
             one.result()
         if self._trouble is not None:
             raise Unavailable(self._trouble)
 
+    def _keep_leases(self, over: threading.Event) -> None:
+        """Until it is over, say again and again that what is in hand is still in hand.
+
+        A relay may take ten minutes to answer; a worker that has died must not hold up a letter for
+        as long as that.
+        """
+        while not over.wait(self._lease / timedelta(seconds=4)):
+            # A database that cannot be reached now may be reached before the lease is over.
+            with contextlib.suppress(Unavailable):
+                deliveries.renew(self._db, set(self._in_hand), lease=self._lease, now=_now())
+
     def _connection(self) -> None:
         me = owner.identity()
         with Transport(self._relay) as transport:
+            self._transports.add(transport)
             try:
                 while not self._stop.is_set():
                     claimed = deliveries.claim(
@@ -166,13 +197,17 @@ class _Dispatch:
                         self._run.id,
                         self._outbox.mode,
                         owner=me,
-                        lease=LEASE,
+                        lease=self._lease,
                         now=_now(),
                         messages=self._only,
                     )
                     if claimed is None:
                         return
-                    self._send(transport, claimed)
+                    self._in_hand.add(claimed)
+                    try:
+                        self._send(transport, claimed)
+                    finally:
+                        self._in_hand.discard(claimed)
                     self._settled()
             except BaseException:
                 self._stop.set()
@@ -184,7 +219,7 @@ class _Dispatch:
         except LetterFault as fault:
             # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
-            deliveries.settle(self._db, claimed, refused, retry_at=_now(), now=_now())
+            deliveries.settle(self._db, claimed, refused, now=_now())
             return
 
         def commit_intent(session: Session) -> bool:
@@ -193,18 +228,18 @@ class _Dispatch:
                 claimed,
                 relay=f"{session.host}:{session.port}",
                 local_port=session.local_port,
-                lease=LEASE,
+                lease=self._lease,
                 now=_now(),
             )
 
         outcome: Outcome = transport.send(envelope_sender, claimed.recipient, data, commit_intent)
-        now = _now()
-        retry_at = now + retry_after(claimed.attempt)
         if isinstance(outcome, NotTried) and outcome.trouble:
-            retry_at = now  # not the letter's fault: it keeps its place
             self._trouble = outcome.reason
             self._stop.set()
-        deliveries.settle(self._db, claimed, outcome, retry_at=retry_at, now=now)
+        now, chance = _now(), random.random()  # noqa: S311 - nothing secret about it
+        ours = deliveries.settle(self._db, claimed, outcome, now=now, chance=chance)
+        if not ours and not isinstance(outcome, NotTried):
+            deliveries.answer_late(self._db, claimed, outcome, now=now)
 
     def _frozen(self, message_id: int) -> tuple[str, bytes]:
         """The bytes of a message, frozen now if this is the first attempt to send it."""

@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 from pipeline.delivery import LEASED, OPEN, Mode, State
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 
-VERSION = "0002"
+VERSION = "0003"
 """The migration that these tables are the result of."""
 
 metadata = sa.MetaData(
@@ -206,6 +206,7 @@ class Event(StrEnum):
     MESSAGE_FROZEN = "message_frozen"
     RESEND_REQUESTED = "resend_requested"
     DELIVERY_MOVED = "delivery_moved"
+    ANSWER_LATE = "answer_late"
 
 
 runs = sa.Table(
@@ -334,6 +335,7 @@ deliveries = sa.Table(
     sa.Column("lease_until", Utc),
     sa.Column("due_at", Utc, nullable=False),
     sa.Column("settled_at", Utc),  # when it left the open states
+    sa.Column("deferrals", sa.Integer, nullable=False, server_default="0"),  # times put off
     sa.UniqueConstraint("message_id", "recipient"),
     sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
     sa.CheckConstraint(_one_of("state", State), name="state"),

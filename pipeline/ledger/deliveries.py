@@ -4,7 +4,7 @@ A worker may only move what it still holds: every write names the owner and the 
 worker whose lease was taken away finds that it changed no row.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,12 +22,16 @@ from pipeline.delivery import (
     Mode,
     NotTried,
     Outcome,
+    Patience,
     Rejected,
     State,
     may_follow,
+    retry_after,
 )
 from pipeline.ledger import events
 from pipeline.schema import Event
+
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,45 +155,104 @@ def intend(
 
 
 def settle(
-    db: Database, claimed: Claim, outcome: Outcome, *, retry_at: datetime, now: datetime
+    db: Database,
+    claimed: Claim,
+    outcome: Outcome,
+    *,
+    now: datetime,
+    patience: Patience = PATIENCE,
+    chance: float = 0.5,
 ) -> bool:
     """Record what came of an attempt; False if the claim is no longer ours.
 
     Before the intent the delivery goes back to the queue unless it was rejected; after it, only an
-    answer of the relay settles it, and anything else leaves it in doubt.
+    answer of the relay settles it, and anything else leaves it in doubt. What was put off waits the
+    longer the more often it was (`chance` spreads it), and expires when `patience` is at its end;
+    the relay's own trouble is not held against it.
+    """
+    with db.write() as connection:
+        held = _held_row(connection, claimed)
+        if held is None:
+            return False
+        source, target = State(held.state), _settled(outcome)
+        burns = isinstance(outcome, Deferred) or (
+            isinstance(outcome, NotTried) and not outcome.trouble
+        )
+        deferrals = held.deferrals + burns
+        wait = retry_after(deferrals, chance=chance) if burns else timedelta(0)
+        if not _move(connection, claimed, source, target, due_at=now + wait, now=now):
+            return False
+        _end_attempt(connection, claimed, outcome, now=now)
+        _note_move(connection, claimed, source, target, at=now, said=_said(outcome))
+        if burns:
+            _put_off(connection, claimed, deferrals, patience, now=now)
+    return True
+
+
+def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime) -> State | None:
+    """Record an answer that came after the claim was lost; where it moved the delivery, if so.
+
+    It is evidence like any other. What waits in doubt since that very attempt is settled by it: the
+    relay took it, or says that it did not. Otherwise it is noted and changes nothing.
     """
     d = schema.deliveries
-    queue_id: str | None = None
     with db.write() as connection:
-        source = connection.scalar(sa.select(d.c.state).where(*_held(claimed)).with_for_update())
-        if source is None:
-            return False
-        source = State(source)
-        match outcome:
-            case Accepted():
-                target, said = State.ACCEPTED, str(outcome.reply)
-                queue_id = outcome.queue_id
-            case Rejected():
-                target, said = State.REJECTED, str(outcome.reply)
-            case Deferred():
-                target, said = State.QUEUED, str(outcome.reply)
-            case Lost():
-                target, said = State.IN_DOUBT, outcome.reason
-            case NotTried():
-                # Not tried is certain: even if the intent stands, no dot was written.
-                target, said = State.QUEUED, outcome.reason
-        if not _move(connection, claimed, source, target, due_at=retry_at, now=now):
-            return False
-        connection.execute(
-            _attempt(claimed).values(
-                ended_at=now,
-                outcome=type(outcome).__name__.lower(),
-                reply=said,
-                queue_id=queue_id,
+        row = connection.execute(
+            sa.select(d.c.state, d.c.attempt).where(d.c.id == claimed.delivery_id).with_for_update()
+        ).one()
+        target = {
+            Accepted: State.ACCEPTED,
+            Rejected: State.QUEUED,  # the next attempt hears it in time
+            Deferred: State.QUEUED,
+        }.get(type(outcome))
+        waits = (row.state, row.attempt) == (State.IN_DOUBT.value, claimed.attempt)
+        if target is None or not waits:
+            events.note(
+                connection,
+                Event.ANSWER_LATE,
+                at=now,
+                run_id=claimed.run_id,
+                letter_id=claimed.letter_id,
+                message_id=claimed.message_id,
+                delivery_id=claimed.delivery_id,
+                data={"attempt": claimed.attempt, "said": _said(outcome)},
             )
+            return None
+        _require(State.IN_DOUBT, target)
+        connection.execute(
+            sa.update(d)
+            .where(d.c.id == claimed.delivery_id, d.c.state == State.IN_DOUBT.value)
+            .values(**_placed(target, due_at=now, now=now))
         )
-        _note_move(connection, claimed, source, target, at=now, said=said)
-    return True
+        _end_attempt(connection, claimed, outcome, now=now)
+        events.note(
+            connection,
+            Event.DELIVERY_MOVED,
+            at=now,
+            run_id=claimed.run_id,
+            letter_id=claimed.letter_id,
+            message_id=claimed.message_id,
+            delivery_id=claimed.delivery_id,
+            data={
+                "from": State.IN_DOUBT.value,
+                "to": target.value,
+                "attempt": claimed.attempt,
+                "evidence": f"the relay's answer came late: {_said(outcome)}",
+            },
+        )
+    return target
+
+
+def renew(db: Database, held: Iterable[Claim], *, lease: timedelta, now: datetime) -> None:
+    """Let the leases of these claims begin anew; one that is lost stays lost."""
+    d = schema.deliveries
+    with db.write() as connection:
+        for claimed in held:
+            connection.execute(
+                sa.update(d)
+                .where(*_held(claimed), d.c.state.in_([state.value for state in LEASED]))
+                .values(lease_until=now + lease)
+            )
 
 
 def recover(
@@ -324,6 +387,79 @@ def _held(claimed: Claim) -> tuple[sa.ColumnElement[bool], ...]:
         d.c.owner == claimed.owner,
         d.c.attempt == claimed.attempt,
     )
+
+
+def _held_row(connection: sa.Connection, claimed: Claim) -> Any | None:
+    d = schema.deliveries
+    return connection.execute(
+        sa.select(d.c.state, d.c.deferrals).where(*_held(claimed)).with_for_update()
+    ).one_or_none()
+
+
+def _settled(outcome: Outcome) -> State:
+    match outcome:
+        case Accepted():
+            return State.ACCEPTED
+        case Rejected():
+            return State.REJECTED
+        case Deferred():
+            return State.QUEUED
+        case Lost():
+            return State.IN_DOUBT
+        case NotTried():
+            # Not tried is certain: even if the intent stands, no dot was written.
+            return State.QUEUED
+
+
+def _said(outcome: Outcome) -> str:
+    match outcome:
+        case Accepted() | Rejected() | Deferred():
+            return str(outcome.reply)
+        case Lost() | NotTried():
+            return outcome.reason
+
+
+def _end_attempt(
+    connection: sa.Connection, claimed: Claim, outcome: Outcome, *, now: datetime
+) -> None:
+    connection.execute(
+        _attempt(claimed).values(
+            ended_at=now,
+            outcome=type(outcome).__name__.lower(),
+            reply=_said(outcome),
+            queue_id=outcome.queue_id if isinstance(outcome, Accepted) else None,
+        )
+    )
+
+
+def _put_off(
+    connection: sa.Connection,
+    claimed: Claim,
+    deferrals: int,
+    patience: Patience,
+    *,
+    now: datetime,
+) -> None:
+    """Count it, and let the delivery expire if that was the last time."""
+    d, a = schema.deliveries, schema.attempts
+    queued = sa.and_(d.c.id == claimed.delivery_id, d.c.state == State.QUEUED.value)
+    connection.execute(sa.update(d).where(queued).values(deferrals=deferrals))
+    first = connection.scalar(
+        sa.select(a.c.claimed_at)
+        .where(a.c.delivery_id == claimed.delivery_id)
+        .order_by(a.c.number)
+        .limit(1)
+    )
+    assert first is not None  # noqa: S101 - this attempt is one of them
+    if deferrals < patience.times and now - first < patience.within:
+        return
+    _require(State.QUEUED, State.EXPIRED)
+    connection.execute(
+        sa.update(d).where(queued).values(**_placed(State.EXPIRED, due_at=None, now=now))
+    )
+    hours = round((now - first) / timedelta(hours=1))
+    said = f"put off {deferrals} times within {hours} hours; it is not tried again"
+    _note_move(connection, claimed, State.QUEUED, State.EXPIRED, at=now, said=said)
 
 
 def _attempt(claimed: Claim) -> sa.Update:
