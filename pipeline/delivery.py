@@ -175,6 +175,26 @@ class Patience:
     within: timedelta = timedelta(days=3)
 
 
+def probe_after(failures: int, *, chance: float) -> timedelta:
+    """How long to leave a relay alone that has failed `failures` times in a row (1, 2, ...).
+
+    A minute, doubling up to a quarter of an hour; `chance` in [0, 1) spreads it by a fifth.
+    """
+    wait = min(timedelta(minutes=2 ** min(failures - 1, 8)), timedelta(minutes=15))
+    return wait * (0.8 + 0.4 * chance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a relay may be given mail: the time between two deliveries, zero for no limit.
+
+    `to_one_domain` counts each recipient domain by itself.
+    """
+
+    overall: timedelta = timedelta(0)
+    to_one_domain: timedelta = timedelta(0)
+
+
 def retry_after(deferrals: int, *, chance: float) -> timedelta:
     """How long to wait after being put off for the `deferrals`-th time (1, 2, ...).
 

@@ -14,14 +14,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pipeline import capture, owner, wording
 from pipeline.archive import Archive, message_name
 from pipeline.capture import CaptureServer
 from pipeline.database import Database
-from pipeline.delivery import Mode, NotTried, Outcome, Rejected, Reply, State
+from pipeline.delivery import (
+    Accepted,
+    Deferred,
+    Mode,
+    NotTried,
+    Outcome,
+    Pace,
+    Patience,
+    Rejected,
+    Reply,
+    State,
+)
 from pipeline.errors import LetterFault, Unavailable
-from pipeline.ledger import deliveries, messages
+from pipeline.ledger import deliveries, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -31,7 +43,8 @@ from pipeline.transport import Relay, Session, Transport
 LEASE = timedelta(minutes=3)
 """How long a claim lasts without a sign of life; renewed while its worker lives and waits."""
 
-_CONNECTIONS = 2
+CAPTURED = "captured mail"
+LONDON = ZoneInfo("Europe/London")
 _LAST_SECONDS = 20.0  # for what is in hand when the program is told to stop
 
 
@@ -40,7 +53,8 @@ class Outbox:
     """Where mail goes and whom it is from.
 
     `relay` is None in capture mode: then `maildir` is where mail is kept. It is called only when
-    something is sent, so that whoever only looks needs no password.
+    something is sent, so that whoever only looks needs no password. With `at_once` a relay that is
+    in trouble is tried at once, because a person asks for it; else it is left alone for a while.
     """
 
     sender: Sender
@@ -48,6 +62,10 @@ class Outbox:
     reply_to: str | None
     relay: Callable[[], Relay] | None
     maildir: Path
+    connections: int = 2
+    pace: Pace = deliveries.UNHURRIED
+    patience: Patience = deliveries.PATIENCE
+    at_once: bool = True
 
     @property
     def mode(self) -> Mode:
@@ -71,7 +89,7 @@ def dispatch(
     captured mail; then plans the messages and sends them over a few connections. With `only`, those
     messages (by id) are sent and nothing else is planned or sent. `settled` is called after each
     attempt. Raises Unavailable if the relay itself is in trouble: the deliveries wait in the queue
-    and none of their attempts counts.
+    and none of their attempts counts; nobody else tries for a while.
     """
     deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
     if outbox.mode is Mode.CAPTURE:
@@ -81,16 +99,34 @@ def dispatch(
     if deliveries.next_due(db, run.id, outbox.mode) is None:
         return
     with _relay(outbox) as relay:
+        place = CAPTURED if outbox.relay is None else relay.place
+        _leave_alone(db, place, run.year, at_once=outbox.at_once)
         _Dispatch(
             db=db,
             archive=archive,
             run=run,
             outbox=outbox,
             relay=relay,
+            place=place,
             only=only,
             settled=settled,
             lease=lease,
         ).work()
+
+
+def _leave_alone(db: Database, place: str, year: int, *, at_once: bool) -> None:
+    """Raise Unavailable while a relay is left alone; with `at_once`, it is not."""
+    trouble, now = relays.in_trouble(db, place), _now()
+    if trouble is None or trouble.retry_at <= now:
+        return
+    if at_once:
+        relays.try_now(db, place, now=now)
+        return
+    since, until = (one.astimezone(LONDON) for one in (trouble.since, trouble.retry_at))
+    raise Unavailable(
+        f"The relay {place} has been in trouble since {since:%H:%M} and is left alone until "
+        f"{until:%H:%M}, London time; letters send {year} tries at once. {trouble.reason}"
+    )
 
 
 @contextmanager
@@ -131,6 +167,7 @@ class _Dispatch:
         run: Run,
         outbox: Outbox,
         relay: Relay,
+        place: str,
         only: Collection[int] | None,
         settled: Callable[[], None],
         lease: timedelta,
@@ -140,6 +177,8 @@ class _Dispatch:
         self._run = run
         self._outbox = outbox
         self._relay = relay
+        self._place = place
+        self._troubled = relays.in_trouble(db, place) is not None
         self._only = only
         self._settled = settled
         self._lease = lease
@@ -152,8 +191,8 @@ class _Dispatch:
     def work(self) -> None:
         over = threading.Event()
         alive = threading.Thread(target=self._keep_leases, args=(over,), name="leases")
-        with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="dispatch") as threads:
-            working = [threads.submit(self._connection) for _ in range(_CONNECTIONS)]
+        with ThreadPoolExecutor(self._outbox.connections, thread_name_prefix="dispatch") as threads:
+            working = [threads.submit(self._connection) for _ in range(self._outbox.connections)]
             alive.start()
             try:
                 wait(working)
@@ -200,8 +239,12 @@ class _Dispatch:
                         lease=self._lease,
                         now=_now(),
                         messages=self._only,
+                        relay=self._place,
+                        pace=self._outbox.pace,
                     )
                     if claimed is None:
+                        if self._wait_for_a_turn():
+                            continue
                         return
                     self._in_hand.add(claimed)
                     try:
@@ -212,6 +255,22 @@ class _Dispatch:
             except BaseException:
                 self._stop.set()
                 raise
+
+    def _wait_for_a_turn(self) -> bool:
+        """Wait if something is due that only the pace holds up; whether to look again."""
+        turn = deliveries.held_up(
+            self._db,
+            self._run.id,
+            self._outbox.mode,
+            now=_now(),
+            messages=self._only,
+            relay=self._place,
+            pace=self._outbox.pace,
+        )
+        if turn is None:
+            return False
+        self._stop.wait(max(0.01, (turn - _now()).total_seconds()))
+        return True
 
     def _send(self, transport: Transport, claimed: Claim) -> None:
         try:
@@ -233,13 +292,23 @@ class _Dispatch:
             )
 
         outcome: Outcome = transport.send(envelope_sender, claimed.recipient, data, commit_intent)
-        if isinstance(outcome, NotTried) and outcome.trouble:
-            self._trouble = outcome.reason
-            self._stop.set()
         now, chance = _now(), random.random()  # noqa: S311 - nothing secret about it
-        ours = deliveries.settle(self._db, claimed, outcome, now=now, chance=chance)
+        self._judge_relay(outcome, now=now, chance=chance)
+        ours = deliveries.settle(
+            self._db, claimed, outcome, now=now, patience=self._outbox.patience, chance=chance
+        )
         if not ours and not isinstance(outcome, NotTried):
             deliveries.answer_late(self._db, claimed, outcome, now=now)
+
+    def _judge_relay(self, outcome: Outcome, *, now: datetime, chance: float) -> None:
+        match outcome:
+            case NotTried(trouble=True):
+                self._trouble = outcome.reason
+                self._stop.set()
+                relays.fails(self._db, self._place, reason=outcome.reason, chance=chance, now=now)
+            case Accepted() | Deferred() | Rejected() if self._troubled:
+                self._troubled = False
+                relays.answers(self._db, self._place, now=now)
 
     def _frozen(self, message_id: int) -> tuple[str, bytes]:
         """The bytes of a message, frozen now if this is the first attempt to send it."""

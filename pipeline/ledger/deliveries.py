@@ -22,16 +22,18 @@ from pipeline.delivery import (
     Mode,
     NotTried,
     Outcome,
+    Pace,
     Patience,
     Rejected,
     State,
     may_follow,
     retry_after,
 )
-from pipeline.ledger import events
+from pipeline.ledger import events, relays
 from pipeline.schema import Event
 
 PATIENCE = Patience()
+UNHURRIED = Pace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,10 @@ class Doubt:
     recipient: str
 
 
+class _TurnTaken(Exception):
+    pass
+
+
 def claim(
     db: Database,
     run_id: int,
@@ -68,62 +74,116 @@ def claim(
     lease: timedelta,
     now: datetime,
     messages: Collection[int] | None = None,
+    relay: str = "",
+    pace: Pace = UNHURRIED,
 ) -> Claim | None:
     """Take the next delivery of the run that is due, or None if there is none.
 
-    With `messages`, only their deliveries. There is none while the run is paused, and none of a
-    letter that is withheld.
+    With `messages`, only their deliveries. There is none while the run is paused or the relay is
+    left alone because of its trouble, and none of a letter that is withheld. With a `pace`, a turn
+    of the relay is taken with it; `held_up` says how long to wait for the next.
     """
+    while True:
+        try:
+            with db.write() as connection:
+                following = connection.execute(
+                    _due(run_id, mode, now=now, messages=messages)
+                    .where(*relays.usable(relay, pace, now=now))
+                    .limit(1)
+                    .with_for_update(skip_locked=True, of=schema.deliveries)
+                ).one_or_none()
+                if following is None:
+                    return None
+                if not relays.take_turn(connection, db, relay, following.domain, pace, now=now):
+                    raise _TurnTaken
+                return _claimed(connection, following.id, run_id, owner=owner, lease=lease, now=now)
+        except _TurnTaken:
+            continue  # by another worker since we looked: look again
+
+
+def held_up(
+    db: Database,
+    run_id: int,
+    mode: Mode,
+    *,
+    now: datetime,
+    messages: Collection[int] | None = None,
+    relay: str,
+    pace: Pace,
+) -> datetime | None:
+    """When to look again for what is due and only waits for its turn; None if nothing does."""
+    if not pace.overall and not pace.to_one_domain:
+        return None
+    due = _due(run_id, mode, now=now, messages=messages).order_by(None).subquery()
+    with db.read() as connection:
+        domains = connection.scalars(sa.select(due.c.domain).distinct()).all()
+    if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.retry_at > now):
+        return None
+    turn = relays.next_turn(db, relay, domains if pace.to_one_domain else ())
+    return max(turn, now) if turn is not None else now
+
+
+def _due(
+    run_id: int, mode: Mode, *, now: datetime, messages: Collection[int] | None
+) -> sa.Select[Any]:
+    """The deliveries of the run that are due and may go, the first one first."""
     d, table, r = schema.deliveries, schema.letters, schema.runs
-    with db.write() as connection:
-        following = connection.execute(
-            sa.select(d.c.id)
-            .join(table, table.c.id == d.c.letter_id)
-            .join(r, r.c.id == table.c.run_id)
-            .where(
-                table.c.run_id == run_id,
-                r.c.paused_at.is_(None),
-                r.c.cancelled_at.is_(None),
-                table.c.withheld_at.is_(None),
-                d.c.mode == mode.value,
-                d.c.state == State.QUEUED.value,
-                d.c.due_at <= now,
-                d.c.message_id.in_(messages) if messages is not None else sa.true(),
-            )
-            .order_by(d.c.due_at, d.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=d)
-        ).scalar_one_or_none()
-        if following is None:
-            return None
-        row = connection.execute(
-            sa.update(d)
-            .where(d.c.id == following, d.c.state == State.QUEUED.value)
-            .values(
-                state=State.CLAIMED.value,
-                owner=owner,
-                lease_until=now + lease,
-                attempt=d.c.attempt + 1,
-            )
-            .returning(d.c.message_id, d.c.letter_id, d.c.recipient, d.c.attempt)
-        ).one_or_none()
-        if row is None:
-            return None
-        claimed = Claim(
-            delivery_id=following,
-            message_id=row.message_id,
-            letter_id=row.letter_id,
-            run_id=run_id,
-            recipient=row.recipient,
-            attempt=row.attempt,
+    return (
+        sa.select(d.c.id, d.c.domain)
+        .join(table, table.c.id == d.c.letter_id)
+        .join(r, r.c.id == table.c.run_id)
+        .where(
+            table.c.run_id == run_id,
+            r.c.paused_at.is_(None),
+            r.c.cancelled_at.is_(None),
+            table.c.withheld_at.is_(None),
+            d.c.mode == mode.value,
+            d.c.state == State.QUEUED.value,
+            d.c.due_at <= now,
+            d.c.message_id.in_(messages) if messages is not None else sa.true(),
+        )
+        .order_by(d.c.due_at, d.c.id)
+    )
+
+
+def _claimed(
+    connection: sa.Connection,
+    delivery_id: int,
+    run_id: int,
+    *,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+) -> Claim | None:
+    d = schema.deliveries
+    row = connection.execute(
+        sa.update(d)
+        .where(d.c.id == delivery_id, d.c.state == State.QUEUED.value)
+        .values(
+            state=State.CLAIMED.value,
             owner=owner,
+            lease_until=now + lease,
+            attempt=d.c.attempt + 1,
         )
-        connection.execute(
-            sa.insert(schema.attempts).values(
-                delivery_id=following, number=row.attempt, owner=owner, claimed_at=now
-            )
+        .returning(d.c.message_id, d.c.letter_id, d.c.recipient, d.c.attempt)
+    ).one_or_none()
+    if row is None:
+        return None
+    claimed = Claim(
+        delivery_id=delivery_id,
+        message_id=row.message_id,
+        letter_id=row.letter_id,
+        run_id=run_id,
+        recipient=row.recipient,
+        attempt=row.attempt,
+        owner=owner,
+    )
+    connection.execute(
+        sa.insert(schema.attempts).values(
+            delivery_id=delivery_id, number=row.attempt, owner=owner, claimed_at=now
         )
-        _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
+    )
+    _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
     return claimed
 
 
