@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 
 from pipeline import migrate
@@ -9,7 +10,7 @@ from pipeline.address import split_mailbox
 from pipeline.archive import Archive
 from pipeline.convert import Converter, find_office
 from pipeline.database import Database, absolute_url
-from pipeline.delivery import Mode
+from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
 from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
@@ -46,9 +47,9 @@ def open_archive(settings: Settings) -> Archive:
     return Archive(url if "://" in url else str(settings.path(url)))
 
 
-def outbox(settings: Settings) -> Outbox:
-    """Where mail goes in the mode that is set, and whom it is from."""
-    mail = settings.mail
+def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
+    """Where mail goes in the mode that is set, whom it is from, and how fast it may go."""
+    mail, smtp = settings.mail, settings.smtp
     sender = Sender(
         address=split_mailbox(mail.sender)[1],
         mode=mail.mode,
@@ -60,12 +61,29 @@ def outbox(settings: Settings) -> Outbox:
         reply_to=mail.reply_to or None,
         relay=None if mail.mode is Mode.CAPTURE else partial(_relay, settings),
         maildir=settings.path(mail.capture),
+        connections=smtp.connections,
+        pace=_pace(settings),
+        patience=Patience(times=smtp.tries, within=timedelta(days=smtp.try_for_days)),
+        at_once=at_once,
     )
 
 
+def _pace(settings: Settings) -> Pace:
+    if settings.mail.mode is Mode.CAPTURE:  # no relay that could be hurried
+        return Pace()
+    overall, to_one_domain = (
+        timedelta(minutes=1) / a_minute if a_minute else timedelta(0)
+        for a_minute in (settings.smtp.per_minute, settings.smtp.per_minute_to_one_domain)
+    )
+    return Pace(overall=overall, to_one_domain=to_one_domain)
+
+
 @contextmanager
-def pipeline(settings: Settings, *, writes: bool) -> Iterator[Pipeline]:
-    """A pipeline, wired. For writing, an embedded ledger is created or upgraded first."""
+def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Iterator[Pipeline]:
+    """A pipeline, wired. For writing, an embedded ledger is created or upgraded first.
+
+    `at_once`: a person asks, so that a relay in trouble is tried at once.
+    """
     ledger = open_ledger(settings)
     statistics = open_statistics(settings)
     try:
@@ -80,7 +98,7 @@ def pipeline(settings: Settings, *, writes: bool) -> Iterator[Pipeline]:
             archive=open_archive(settings),
             template=template,
             wording=template.parent,
-            outbox=outbox(settings),
+            outbox=outbox(settings, at_once=at_once),
             people=settings.approval.people,
         )
     finally:

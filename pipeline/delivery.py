@@ -167,10 +167,40 @@ class NotTried:
 Outcome = Accepted | Deferred | Rejected | Lost | NotTried
 
 
-def retry_after(attempt: int) -> timedelta:
-    """How long to wait after the given attempt (1, 2, ...) was deferred: 5 minutes, doubling.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a delivery that is put off is tried again: so often, and so long after the first."""
 
-    Four hours at most: greylisting passes within minutes, a full mailbox or a moved server within
-    a day or not at all.
+    times: int = 15
+    within: timedelta = timedelta(days=3)
+
+
+def probe_after(failures: int, *, chance: float) -> timedelta:
+    """How long to leave a relay alone that has failed `failures` times in a row (1, 2, ...).
+
+    A minute, doubling up to a quarter of an hour; `chance` in [0, 1) spreads it by a fifth.
     """
-    return min(timedelta(minutes=5 * 2 ** min(attempt - 1, 8)), timedelta(hours=4))
+    wait = min(timedelta(minutes=2 ** min(failures - 1, 8)), timedelta(minutes=15))
+    return wait * (0.8 + 0.4 * chance)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How fast a relay may be given mail: the time between two deliveries, zero for no limit.
+
+    `to_one_domain` counts each recipient domain by itself.
+    """
+
+    overall: timedelta = timedelta(0)
+    to_one_domain: timedelta = timedelta(0)
+
+
+def retry_after(deferrals: int, *, chance: float) -> timedelta:
+    """How long to wait after being put off for the `deferrals`-th time (1, 2, ...).
+
+    5 minutes, doubling up to four hours: greylisting passes within minutes, a full mailbox or a
+    moved server within a day or not at all. `chance` in [0, 1) spreads that by a fifth to either
+    side, so that what was put off together does not come back together.
+    """
+    wait = min(timedelta(minutes=5 * 2 ** min(deferrals - 1, 8)), timedelta(hours=4))
+    return wait * (0.8 + 0.4 * chance)

@@ -4,7 +4,9 @@ In that order, for every delivery. A crash before the intent is certainly unsent
 and outcome leaves a doubt, which evidence or a person settles, never time.
 """
 
+import contextlib
 import hashlib
+import random
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -12,27 +14,38 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pipeline import capture, owner, wording
 from pipeline.archive import Archive, message_name
 from pipeline.capture import CaptureServer
 from pipeline.database import Database
-from pipeline.delivery import Mode, NotTried, Outcome, Rejected, Reply, State, retry_after
+from pipeline.delivery import (
+    Accepted,
+    Deferred,
+    Mode,
+    NotTried,
+    Outcome,
+    Pace,
+    Patience,
+    Rejected,
+    Reply,
+    State,
+)
 from pipeline.errors import LetterFault, Unavailable
-from pipeline.ledger import deliveries, messages
+from pipeline.ledger import deliveries, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from pipeline.message import Recipient, compose_message, pdf_filename
 from pipeline.transport import Relay, Session, Transport
 
-LEASE = timedelta(minutes=20)
-"""Longer than a transaction takes up to its intent, and from there to the reply (600 s at most).
+LEASE = timedelta(minutes=3)
+"""How long a claim lasts without a sign of life; renewed while its worker lives and waits."""
 
-The intent renews it.
-"""
-
-_CONNECTIONS = 2
+CAPTURED = "captured mail"
+LONDON = ZoneInfo("Europe/London")
+_LAST_SECONDS = 20.0  # for what is in hand when the program is told to stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +53,8 @@ class Outbox:
     """Where mail goes and whom it is from.
 
     `relay` is None in capture mode: then `maildir` is where mail is kept. It is called only when
-    something is sent, so that whoever only looks needs no password.
+    something is sent, so that whoever only looks needs no password. With `at_once` a relay that is
+    in trouble is tried at once, because a person asks for it; else it is left alone for a while.
     """
 
     sender: Sender
@@ -48,6 +62,10 @@ class Outbox:
     reply_to: str | None
     relay: Callable[[], Relay] | None
     maildir: Path
+    connections: int = 2
+    pace: Pace = deliveries.UNHURRIED
+    patience: Patience = deliveries.PATIENCE
+    at_once: bool = True
 
     @property
     def mode(self) -> Mode:
@@ -63,6 +81,7 @@ def dispatch(
     *,
     only: Collection[int] | None = None,
     settled: Callable[[], None] = lambda: None,
+    lease: timedelta = LEASE,
 ) -> None:
     """Send what is due of the run, until nothing more is due.
 
@@ -70,7 +89,7 @@ def dispatch(
     captured mail; then plans the messages and sends them over a few connections. With `only`, those
     messages (by id) are sent and nothing else is planned or sent. `settled` is called after each
     attempt. Raises Unavailable if the relay itself is in trouble: the deliveries wait in the queue
-    and none of their attempts counts.
+    and none of their attempts counts; nobody else tries for a while.
     """
     deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
     if outbox.mode is Mode.CAPTURE:
@@ -80,15 +99,34 @@ def dispatch(
     if deliveries.next_due(db, run.id, outbox.mode) is None:
         return
     with _relay(outbox) as relay:
+        place = CAPTURED if outbox.relay is None else relay.place
+        _leave_alone(db, place, run.year, at_once=outbox.at_once)
         _Dispatch(
             db=db,
             archive=archive,
             run=run,
             outbox=outbox,
             relay=relay,
+            place=place,
             only=only,
             settled=settled,
+            lease=lease,
         ).work()
+
+
+def _leave_alone(db: Database, place: str, year: int, *, at_once: bool) -> None:
+    """Raise Unavailable while a relay is left alone; with `at_once`, it is not."""
+    trouble, now = relays.in_trouble(db, place), _now()
+    if trouble is None or trouble.retry_at <= now:
+        return
+    if at_once:
+        relays.try_now(db, place, now=now)
+        return
+    since, until = (one.astimezone(LONDON) for one in (trouble.since, trouble.retry_at))
+    raise Unavailable(
+        f"The relay {place} has been in trouble since {since:%H:%M} and is left alone until "
+        f"{until:%H:%M}, London time; letters send {year} tries at once. {trouble.reason}"
+    )
 
 
 @contextmanager
@@ -129,36 +167,68 @@ class _Dispatch:
         run: Run,
         outbox: Outbox,
         relay: Relay,
+        place: str,
         only: Collection[int] | None,
         settled: Callable[[], None],
+        lease: timedelta,
     ) -> None:
         self._db = db
         self._archive = archive
         self._run = run
         self._outbox = outbox
         self._relay = relay
+        self._place = place
+        self._troubled = relays.in_trouble(db, place) is not None
         self._only = only
         self._settled = settled
+        self._lease = lease
+        self._in_hand: set[Claim] = set()
+        self._transports: set[Transport] = set()
         self._stop = threading.Event()
         self._freezing = threading.Lock()
         self._trouble: str | None = None
 
     def work(self) -> None:
-        with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="dispatch") as threads:
-            working = [threads.submit(self._connection) for _ in range(_CONNECTIONS)]
+        over = threading.Event()
+        alive = threading.Thread(target=self._keep_leases, args=(over,), name="leases")
+        with ThreadPoolExecutor(self._outbox.connections, thread_name_prefix="dispatch") as threads:
+            working = [threads.submit(self._connection) for _ in range(self._outbox.connections)]
+            alive.start()
             try:
                 wait(working)
             finally:
-                # After Ctrl-C each thread finishes the delivery it has in hand, and no more.
+                # After Ctrl-C each thread finishes the delivery it has in hand, and no more. A
+                # relay that does not answer in time is not waited for: what is in hand then is in
+                # doubt, on record.
                 self._stop.set()
+                try:
+                    wait(working, timeout=_LAST_SECONDS)
+                    for transport in set(self._transports):
+                        transport.break_off()
+                    wait(working)
+                finally:
+                    over.set()
+                    alive.join()
         for one in working:
             one.result()
         if self._trouble is not None:
             raise Unavailable(self._trouble)
 
+    def _keep_leases(self, over: threading.Event) -> None:
+        """Until it is over, say again and again that what is in hand is still in hand.
+
+        A relay may take ten minutes to answer; a worker that has died must not hold up a letter for
+        as long as that.
+        """
+        while not over.wait(self._lease / timedelta(seconds=4)):
+            # A database that cannot be reached now may be reached before the lease is over.
+            with contextlib.suppress(Unavailable):
+                deliveries.renew(self._db, set(self._in_hand), lease=self._lease, now=_now())
+
     def _connection(self) -> None:
         me = owner.identity()
         with Transport(self._relay) as transport:
+            self._transports.add(transport)
             try:
                 while not self._stop.is_set():
                     claimed = deliveries.claim(
@@ -166,17 +236,41 @@ class _Dispatch:
                         self._run.id,
                         self._outbox.mode,
                         owner=me,
-                        lease=LEASE,
+                        lease=self._lease,
                         now=_now(),
                         messages=self._only,
+                        relay=self._place,
+                        pace=self._outbox.pace,
                     )
                     if claimed is None:
+                        if self._wait_for_a_turn():
+                            continue
                         return
-                    self._send(transport, claimed)
+                    self._in_hand.add(claimed)
+                    try:
+                        self._send(transport, claimed)
+                    finally:
+                        self._in_hand.discard(claimed)
                     self._settled()
             except BaseException:
                 self._stop.set()
                 raise
+
+    def _wait_for_a_turn(self) -> bool:
+        """Wait if something is due that only the pace holds up; whether to look again."""
+        turn = deliveries.held_up(
+            self._db,
+            self._run.id,
+            self._outbox.mode,
+            now=_now(),
+            messages=self._only,
+            relay=self._place,
+            pace=self._outbox.pace,
+        )
+        if turn is None:
+            return False
+        self._stop.wait(max(0.01, (turn - _now()).total_seconds()))
+        return True
 
     def _send(self, transport: Transport, claimed: Claim) -> None:
         try:
@@ -184,7 +278,7 @@ class _Dispatch:
         except LetterFault as fault:
             # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
-            deliveries.settle(self._db, claimed, refused, retry_at=_now(), now=_now())
+            deliveries.settle(self._db, claimed, refused, now=_now())
             return
 
         def commit_intent(session: Session) -> bool:
@@ -193,18 +287,28 @@ class _Dispatch:
                 claimed,
                 relay=f"{session.host}:{session.port}",
                 local_port=session.local_port,
-                lease=LEASE,
+                lease=self._lease,
                 now=_now(),
             )
 
         outcome: Outcome = transport.send(envelope_sender, claimed.recipient, data, commit_intent)
-        now = _now()
-        retry_at = now + retry_after(claimed.attempt)
-        if isinstance(outcome, NotTried) and outcome.trouble:
-            retry_at = now  # not the letter's fault: it keeps its place
-            self._trouble = outcome.reason
-            self._stop.set()
-        deliveries.settle(self._db, claimed, outcome, retry_at=retry_at, now=now)
+        now, chance = _now(), random.random()  # noqa: S311 - nothing secret about it
+        self._judge_relay(outcome, now=now, chance=chance)
+        ours = deliveries.settle(
+            self._db, claimed, outcome, now=now, patience=self._outbox.patience, chance=chance
+        )
+        if not ours and not isinstance(outcome, NotTried):
+            deliveries.answer_late(self._db, claimed, outcome, now=now)
+
+    def _judge_relay(self, outcome: Outcome, *, now: datetime, chance: float) -> None:
+        match outcome:
+            case NotTried(trouble=True):
+                self._trouble = outcome.reason
+                self._stop.set()
+                relays.fails(self._db, self._place, reason=outcome.reason, chance=chance, now=now)
+            case Accepted() | Deferred() | Rejected() if self._troubled:
+                self._troubled = False
+                relays.answers(self._db, self._place, now=now)
 
     def _frozen(self, message_id: int) -> tuple[str, bytes]:
         """The bytes of a message, frozen now if this is the first attempt to send it."""

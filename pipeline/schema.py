@@ -16,7 +16,7 @@ from sqlalchemy.types import TypeDecorator
 from pipeline.delivery import LEASED, OPEN, Mode, State
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 
-VERSION = "0002"
+VERSION = "0003"
 """The migration that these tables are the result of."""
 
 metadata = sa.MetaData(
@@ -206,6 +206,9 @@ class Event(StrEnum):
     MESSAGE_FROZEN = "message_frozen"
     RESEND_REQUESTED = "resend_requested"
     DELIVERY_MOVED = "delivery_moved"
+    ANSWER_LATE = "answer_late"
+    RELAY_IN_TROUBLE = "relay_in_trouble"
+    RELAY_WELL_AGAIN = "relay_well_again"
 
 
 runs = sa.Table(
@@ -334,6 +337,10 @@ deliveries = sa.Table(
     sa.Column("lease_until", Utc),
     sa.Column("due_at", Utc, nullable=False),
     sa.Column("settled_at", Utc),  # when it left the open states
+    sa.Column("deferrals", sa.Integer, nullable=False, server_default="0"),  # times put off
+    sa.Column(
+        "domain", sa.Text, nullable=False, server_default=sa.text("''")
+    ),  # the recipient's, lower case
     sa.UniqueConstraint("message_id", "recipient"),
     sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
     sa.CheckConstraint(_one_of("state", State), name="state"),
@@ -410,4 +417,28 @@ starts = sa.Table(
     sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
     sa.CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="leased"),
     sa.CheckConstraint("done_at IS NULL OR missed_at IS NULL", name="done_or_missed"),
+)
+
+relays = sa.Table(
+    "relays",
+    metadata,
+    sa.Column("relay", sa.Text, primary_key=True),  # as people name it
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # in a row
+    sa.Column("in_trouble_since", Utc),
+    sa.Column("retry_at", Utc),  # until then nobody tries
+    sa.Column("reason", sa.Text),
+    sa.CheckConstraint(
+        "(in_trouble_since IS NULL) = (retry_at IS NULL)"
+        " AND (in_trouble_since IS NULL) = (reason IS NULL)"
+        " AND (in_trouble_since IS NULL) = (failures = 0)",
+        name="trouble_whole",
+    ),
+)
+
+paces = sa.Table(
+    "paces",
+    metadata,
+    sa.Column("relay", sa.Text, primary_key=True),
+    sa.Column("domain", sa.Text, primary_key=True),  # empty: all domains together
+    sa.Column("next_at", Utc, nullable=False),
 )

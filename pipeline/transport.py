@@ -12,6 +12,7 @@ that refuses our sender at MAIL, which must not mark a whole year's letters as r
 """
 
 import base64
+import contextlib
 import ipaddress
 import re
 import smtplib
@@ -219,6 +220,15 @@ class Transport:
         self.phase = Phase.IDLE
         if client is not None:
             client.take_leave()
+
+    def break_off(self) -> None:
+        """From another thread: end the connection, so that nobody waits for an answer any more.
+
+        What was on its way is then reported as it stands: not tried before the dot, lost after it.
+        """
+        client = self._client
+        if client is not None:
+            client.break_off()
 
     def send(
         self,
@@ -498,6 +508,13 @@ class _Client(smtplib.SMTP):
         """Log in where a username is set; raise `_TroubleError` if the relay will not have it."""
         if self.relay.username is not None and self.relay.password is not None:
             self._log_in(self.relay.username, self.relay.password)
+
+    def break_off(self) -> None:
+        """From another thread: whoever reads or writes finds the connection ended."""
+        with contextlib.suppress(OSError):
+            # The plain socket's own: that of an encrypted one would take the encryption away from
+            # under whoever is reading.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def command(self, verb: str, argument: str = "") -> Reply:
         """Send one command and return the answer to it."""

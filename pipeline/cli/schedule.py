@@ -97,7 +97,10 @@ def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG00
 
 def _tick(settings: Settings, *, quiet: bool) -> Tick:
     """One look. Everything is opened anew: what was away or was replaced is met afresh."""
-    with bootstrap.pipeline(settings, writes=True) as pipeline, watching(quiet=quiet) as watch:
+    with (
+        bootstrap.pipeline(settings, writes=True, at_once=False) as pipeline,
+        watching(quiet=quiet) as watch,
+    ):
         return schedule.tick(
             pipeline,
             LocalEngine(settings),

@@ -4,7 +4,7 @@ A worker may only move what it still holds: every write names the owner and the 
 worker whose lease was taken away finds that it changed no row.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,12 +22,18 @@ from pipeline.delivery import (
     Mode,
     NotTried,
     Outcome,
+    Pace,
+    Patience,
     Rejected,
     State,
     may_follow,
+    retry_after,
 )
-from pipeline.ledger import events
+from pipeline.ledger import events, relays
 from pipeline.schema import Event
+
+PATIENCE = Patience()
+UNHURRIED = Pace()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,10 @@ class Doubt:
     recipient: str
 
 
+class _TurnTaken(Exception):
+    pass
+
+
 def claim(
     db: Database,
     run_id: int,
@@ -64,62 +74,116 @@ def claim(
     lease: timedelta,
     now: datetime,
     messages: Collection[int] | None = None,
+    relay: str = "",
+    pace: Pace = UNHURRIED,
 ) -> Claim | None:
     """Take the next delivery of the run that is due, or None if there is none.
 
-    With `messages`, only their deliveries. There is none while the run is paused, and none of a
-    letter that is withheld.
+    With `messages`, only their deliveries. There is none while the run is paused or the relay is
+    left alone because of its trouble, and none of a letter that is withheld. With a `pace`, a turn
+    of the relay is taken with it; `held_up` says how long to wait for the next.
     """
+    while True:
+        try:
+            with db.write() as connection:
+                following = connection.execute(
+                    _due(run_id, mode, now=now, messages=messages)
+                    .where(*relays.usable(relay, pace, now=now))
+                    .limit(1)
+                    .with_for_update(skip_locked=True, of=schema.deliveries)
+                ).one_or_none()
+                if following is None:
+                    return None
+                if not relays.take_turn(connection, db, relay, following.domain, pace, now=now):
+                    raise _TurnTaken
+                return _claimed(connection, following.id, run_id, owner=owner, lease=lease, now=now)
+        except _TurnTaken:
+            continue  # by another worker since we looked: look again
+
+
+def held_up(
+    db: Database,
+    run_id: int,
+    mode: Mode,
+    *,
+    now: datetime,
+    messages: Collection[int] | None = None,
+    relay: str,
+    pace: Pace,
+) -> datetime | None:
+    """When to look again for what is due and only waits for its turn; None if nothing does."""
+    if not pace.overall and not pace.to_one_domain:
+        return None
+    due = _due(run_id, mode, now=now, messages=messages).order_by(None).subquery()
+    with db.read() as connection:
+        domains = connection.scalars(sa.select(due.c.domain).distinct()).all()
+    if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.retry_at > now):
+        return None
+    turn = relays.next_turn(db, relay, domains if pace.to_one_domain else ())
+    return max(turn, now) if turn is not None else now
+
+
+def _due(
+    run_id: int, mode: Mode, *, now: datetime, messages: Collection[int] | None
+) -> sa.Select[Any]:
+    """The deliveries of the run that are due and may go, the first one first."""
     d, table, r = schema.deliveries, schema.letters, schema.runs
-    with db.write() as connection:
-        following = connection.execute(
-            sa.select(d.c.id)
-            .join(table, table.c.id == d.c.letter_id)
-            .join(r, r.c.id == table.c.run_id)
-            .where(
-                table.c.run_id == run_id,
-                r.c.paused_at.is_(None),
-                r.c.cancelled_at.is_(None),
-                table.c.withheld_at.is_(None),
-                d.c.mode == mode.value,
-                d.c.state == State.QUEUED.value,
-                d.c.due_at <= now,
-                d.c.message_id.in_(messages) if messages is not None else sa.true(),
-            )
-            .order_by(d.c.due_at, d.c.id)
-            .limit(1)
-            .with_for_update(skip_locked=True, of=d)
-        ).scalar_one_or_none()
-        if following is None:
-            return None
-        row = connection.execute(
-            sa.update(d)
-            .where(d.c.id == following, d.c.state == State.QUEUED.value)
-            .values(
-                state=State.CLAIMED.value,
-                owner=owner,
-                lease_until=now + lease,
-                attempt=d.c.attempt + 1,
-            )
-            .returning(d.c.message_id, d.c.letter_id, d.c.recipient, d.c.attempt)
-        ).one_or_none()
-        if row is None:
-            return None
-        claimed = Claim(
-            delivery_id=following,
-            message_id=row.message_id,
-            letter_id=row.letter_id,
-            run_id=run_id,
-            recipient=row.recipient,
-            attempt=row.attempt,
+    return (
+        sa.select(d.c.id, d.c.domain)
+        .join(table, table.c.id == d.c.letter_id)
+        .join(r, r.c.id == table.c.run_id)
+        .where(
+            table.c.run_id == run_id,
+            r.c.paused_at.is_(None),
+            r.c.cancelled_at.is_(None),
+            table.c.withheld_at.is_(None),
+            d.c.mode == mode.value,
+            d.c.state == State.QUEUED.value,
+            d.c.due_at <= now,
+            d.c.message_id.in_(messages) if messages is not None else sa.true(),
+        )
+        .order_by(d.c.due_at, d.c.id)
+    )
+
+
+def _claimed(
+    connection: sa.Connection,
+    delivery_id: int,
+    run_id: int,
+    *,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+) -> Claim | None:
+    d = schema.deliveries
+    row = connection.execute(
+        sa.update(d)
+        .where(d.c.id == delivery_id, d.c.state == State.QUEUED.value)
+        .values(
+            state=State.CLAIMED.value,
             owner=owner,
+            lease_until=now + lease,
+            attempt=d.c.attempt + 1,
         )
-        connection.execute(
-            sa.insert(schema.attempts).values(
-                delivery_id=following, number=row.attempt, owner=owner, claimed_at=now
-            )
+        .returning(d.c.message_id, d.c.letter_id, d.c.recipient, d.c.attempt)
+    ).one_or_none()
+    if row is None:
+        return None
+    claimed = Claim(
+        delivery_id=delivery_id,
+        message_id=row.message_id,
+        letter_id=row.letter_id,
+        run_id=run_id,
+        recipient=row.recipient,
+        attempt=row.attempt,
+        owner=owner,
+    )
+    connection.execute(
+        sa.insert(schema.attempts).values(
+            delivery_id=delivery_id, number=row.attempt, owner=owner, claimed_at=now
         )
-        _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
+    )
+    _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
     return claimed
 
 
@@ -151,45 +215,104 @@ def intend(
 
 
 def settle(
-    db: Database, claimed: Claim, outcome: Outcome, *, retry_at: datetime, now: datetime
+    db: Database,
+    claimed: Claim,
+    outcome: Outcome,
+    *,
+    now: datetime,
+    patience: Patience = PATIENCE,
+    chance: float = 0.5,
 ) -> bool:
     """Record what came of an attempt; False if the claim is no longer ours.
 
     Before the intent the delivery goes back to the queue unless it was rejected; after it, only an
-    answer of the relay settles it, and anything else leaves it in doubt.
+    answer of the relay settles it, and anything else leaves it in doubt. What was put off waits the
+    longer the more often it was (`chance` spreads it), and expires when `patience` is at its end;
+    the relay's own trouble is not held against it.
+    """
+    with db.write() as connection:
+        held = _held_row(connection, claimed)
+        if held is None:
+            return False
+        source, target = State(held.state), _settled(outcome)
+        burns = isinstance(outcome, Deferred) or (
+            isinstance(outcome, NotTried) and not outcome.trouble
+        )
+        deferrals = held.deferrals + burns
+        wait = retry_after(deferrals, chance=chance) if burns else timedelta(0)
+        if not _move(connection, claimed, source, target, due_at=now + wait, now=now):
+            return False
+        _end_attempt(connection, claimed, outcome, now=now)
+        _note_move(connection, claimed, source, target, at=now, said=_said(outcome))
+        if burns:
+            _put_off(connection, claimed, deferrals, patience, now=now)
+    return True
+
+
+def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime) -> State | None:
+    """Record an answer that came after the claim was lost; where it moved the delivery, if so.
+
+    It is evidence like any other. What waits in doubt since that very attempt is settled by it: the
+    relay took it, or says that it did not. Otherwise it is noted and changes nothing.
     """
     d = schema.deliveries
-    queue_id: str | None = None
     with db.write() as connection:
-        source = connection.scalar(sa.select(d.c.state).where(*_held(claimed)).with_for_update())
-        if source is None:
-            return False
-        source = State(source)
-        match outcome:
-            case Accepted():
-                target, said = State.ACCEPTED, str(outcome.reply)
-                queue_id = outcome.queue_id
-            case Rejected():
-                target, said = State.REJECTED, str(outcome.reply)
-            case Deferred():
-                target, said = State.QUEUED, str(outcome.reply)
-            case Lost():
-                target, said = State.IN_DOUBT, outcome.reason
-            case NotTried():
-                # Not tried is certain: even if the intent stands, no dot was written.
-                target, said = State.QUEUED, outcome.reason
-        if not _move(connection, claimed, source, target, due_at=retry_at, now=now):
-            return False
-        connection.execute(
-            _attempt(claimed).values(
-                ended_at=now,
-                outcome=type(outcome).__name__.lower(),
-                reply=said,
-                queue_id=queue_id,
+        row = connection.execute(
+            sa.select(d.c.state, d.c.attempt).where(d.c.id == claimed.delivery_id).with_for_update()
+        ).one()
+        target = {
+            Accepted: State.ACCEPTED,
+            Rejected: State.QUEUED,  # the next attempt hears it in time
+            Deferred: State.QUEUED,
+        }.get(type(outcome))
+        waits = (row.state, row.attempt) == (State.IN_DOUBT.value, claimed.attempt)
+        if target is None or not waits:
+            events.note(
+                connection,
+                Event.ANSWER_LATE,
+                at=now,
+                run_id=claimed.run_id,
+                letter_id=claimed.letter_id,
+                message_id=claimed.message_id,
+                delivery_id=claimed.delivery_id,
+                data={"attempt": claimed.attempt, "said": _said(outcome)},
             )
+            return None
+        _require(State.IN_DOUBT, target)
+        connection.execute(
+            sa.update(d)
+            .where(d.c.id == claimed.delivery_id, d.c.state == State.IN_DOUBT.value)
+            .values(**_placed(target, due_at=now, now=now))
         )
-        _note_move(connection, claimed, source, target, at=now, said=said)
-    return True
+        _end_attempt(connection, claimed, outcome, now=now)
+        events.note(
+            connection,
+            Event.DELIVERY_MOVED,
+            at=now,
+            run_id=claimed.run_id,
+            letter_id=claimed.letter_id,
+            message_id=claimed.message_id,
+            delivery_id=claimed.delivery_id,
+            data={
+                "from": State.IN_DOUBT.value,
+                "to": target.value,
+                "attempt": claimed.attempt,
+                "evidence": f"the relay's answer came late: {_said(outcome)}",
+            },
+        )
+    return target
+
+
+def renew(db: Database, held: Iterable[Claim], *, lease: timedelta, now: datetime) -> None:
+    """Let the leases of these claims begin anew; one that is lost stays lost."""
+    d = schema.deliveries
+    with db.write() as connection:
+        for claimed in held:
+            connection.execute(
+                sa.update(d)
+                .where(*_held(claimed), d.c.state.in_([state.value for state in LEASED]))
+                .values(lease_until=now + lease)
+            )
 
 
 def recover(
@@ -324,6 +447,79 @@ def _held(claimed: Claim) -> tuple[sa.ColumnElement[bool], ...]:
         d.c.owner == claimed.owner,
         d.c.attempt == claimed.attempt,
     )
+
+
+def _held_row(connection: sa.Connection, claimed: Claim) -> Any | None:
+    d = schema.deliveries
+    return connection.execute(
+        sa.select(d.c.state, d.c.deferrals).where(*_held(claimed)).with_for_update()
+    ).one_or_none()
+
+
+def _settled(outcome: Outcome) -> State:
+    match outcome:
+        case Accepted():
+            return State.ACCEPTED
+        case Rejected():
+            return State.REJECTED
+        case Deferred():
+            return State.QUEUED
+        case Lost():
+            return State.IN_DOUBT
+        case NotTried():
+            # Not tried is certain: even if the intent stands, no dot was written.
+            return State.QUEUED
+
+
+def _said(outcome: Outcome) -> str:
+    match outcome:
+        case Accepted() | Rejected() | Deferred():
+            return str(outcome.reply)
+        case Lost() | NotTried():
+            return outcome.reason
+
+
+def _end_attempt(
+    connection: sa.Connection, claimed: Claim, outcome: Outcome, *, now: datetime
+) -> None:
+    connection.execute(
+        _attempt(claimed).values(
+            ended_at=now,
+            outcome=type(outcome).__name__.lower(),
+            reply=_said(outcome),
+            queue_id=outcome.queue_id if isinstance(outcome, Accepted) else None,
+        )
+    )
+
+
+def _put_off(
+    connection: sa.Connection,
+    claimed: Claim,
+    deferrals: int,
+    patience: Patience,
+    *,
+    now: datetime,
+) -> None:
+    """Count it, and let the delivery expire if that was the last time."""
+    d, a = schema.deliveries, schema.attempts
+    queued = sa.and_(d.c.id == claimed.delivery_id, d.c.state == State.QUEUED.value)
+    connection.execute(sa.update(d).where(queued).values(deferrals=deferrals))
+    first = connection.scalar(
+        sa.select(a.c.claimed_at)
+        .where(a.c.delivery_id == claimed.delivery_id)
+        .order_by(a.c.number)
+        .limit(1)
+    )
+    assert first is not None  # noqa: S101 - this attempt is one of them
+    if deferrals < patience.times and now - first < patience.within:
+        return
+    _require(State.QUEUED, State.EXPIRED)
+    connection.execute(
+        sa.update(d).where(queued).values(**_placed(State.EXPIRED, due_at=None, now=now))
+    )
+    hours = round((now - first) / timedelta(hours=1))
+    said = f"put off {deferrals} times within {hours} hours; it is not tried again"
+    _note_move(connection, claimed, State.QUEUED, State.EXPIRED, at=now, said=said)
 
 
 def _attempt(claimed: Claim) -> sa.Update:

@@ -141,6 +141,7 @@ def create(
                 "letter_id": letter_id,
                 "mode": sender.mode.value,
                 "recipient": address,
+                "domain": address.rpartition("@")[2].lower(),
                 "state": State.QUEUED.value,
                 "due_at": now,
             }

@@ -80,6 +80,11 @@ class SmtpSettings(_Section):
     security: Literal["none", "starttls", "tls"] = "none"
     username: str = ""
     password_file: str = ""
+    connections: _Whole = Field(default=2, ge=1, le=8)
+    per_minute: _Whole = Field(default=0, ge=0, le=100_000)
+    per_minute_to_one_domain: _Whole = Field(default=0, ge=0, le=100_000)
+    tries: _Whole = Field(default=15, ge=1, le=1000)
+    try_for_days: _Whole = Field(default=3, ge=1, le=30)
 
 
 class ConvertSettings(_Section):

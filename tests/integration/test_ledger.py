@@ -97,7 +97,7 @@ def intend(db: Database, claimed: Claim) -> bool:
 
 
 def settle(db: Database, claimed: Claim, outcome: Any) -> bool:
-    return deliveries.settle(db, claimed, outcome, retry_at=NOW + timedelta(minutes=5), now=NOW)
+    return deliveries.settle(db, claimed, outcome, now=NOW)
 
 
 def state(db: Database, claimed: Claim) -> str:

@@ -195,7 +195,7 @@ def test_missed_until_somebody_has_made_up_for_it(db: Database) -> None:
         assert starts.missed(db, 2020, Mode.LIVE)
         assert deliveries.intend(db, claimed, relay="relay:25", local_port=1, lease=LEASE, now=NOW)
         accepted = Accepted(reply=Reply(code=250, text="queued"))
-        assert deliveries.settle(db, claimed, accepted, retry_at=NOW, now=NOW)
+        assert deliveries.settle(db, claimed, accepted, now=NOW)
     assert starts.missed(db, 2020, Mode.LIVE) == []
 
 

@@ -57,7 +57,12 @@ def test_the_most_pressing_state_wins() -> None:
 
 
 def test_waits_grow_and_stay_bounded() -> None:
-    waits = [retry_after(attempt) for attempt in range(1, 100)]
+    waits = [retry_after(deferrals, chance=0.5) for deferrals in range(1, 100)]
     assert waits == sorted(waits)
     assert waits[0].total_seconds() == 300
     assert waits[-1].total_seconds() == 4 * 3600
+
+
+def test_what_was_put_off_together_does_not_come_back_together() -> None:
+    early, late = retry_after(1, chance=0), retry_after(1, chance=0.999)
+    assert 239 < early.total_seconds() < 300 < late.total_seconds() < 361
