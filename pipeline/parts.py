@@ -110,8 +110,6 @@ def read_parts(raw: bytes) -> tuple[Part, ...]:
     """
     mail = plain_lines(raw[:SIZE_LIMIT])
     start = len(mail) - len(mail.lstrip(b" \t\n"))
-    if mail.startswith((b"From ", b">From "), start):  # the line that mbox files put before a mail
-        start = mail.find(b"\n", start) + 1 or len(mail)
     found: list[Part] = []
     waiting = [(start, len(mail), 0)]
     while waiting and len(found) < _PARTS_LIMIT:

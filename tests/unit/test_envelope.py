@@ -1,5 +1,7 @@
 """VERP addresses and xtext: what is written on an envelope can be read back, and not made up."""
 
+import base64
+import hmac
 import string
 
 import pytest
@@ -104,6 +106,14 @@ def test_a_short_key_is_no_key() -> None:
         ReturnAddress(mailbox=MAILBOX, keys=(KEY, b""))
     with pytest.raises(Misconfigured, match="has no key"):
         ReturnAddress(mailbox=MAILBOX, keys=())
+
+
+def test_nobody_can_sign_with_a_key_that_is_too_short() -> None:
+    mac = base64.b32encode(hmac.digest(b"", b"verp\0a1", "sha256")).decode().lower()[:16]
+    address = f"bounces+a1.{mac}@letters.example"
+    assert token_of(address, [b""]) == Forged(address=address)
+    mac = base64.b32encode(hmac.digest(KEY, b"verp\0a1", "sha256")).decode().lower()[:16]
+    assert token_of(f"bounces+a1.{mac}@letters.example", [KEY]) == Token(value="a1")
 
 
 def test_keys_are_not_shown() -> None:

@@ -477,6 +477,17 @@ def test_a_report_cut_off_after_its_fields_is_read(sample: str) -> None:
     assert report.recipients == FIELDS[sample][0]
 
 
+@pytest.mark.parametrize("sample", ["postfix-failed", "google-failed", "exim-failed"])
+def test_a_report_cut_off_within_its_fields_is_read(sample: str) -> None:
+    raw = SAMPLES[sample]
+    end = raw.index(b"\n", raw.rindex(b"\nStatus: 5.") + 1)
+    report = read_mail(raw[:end], own=OWN)
+    assert isinstance(report, Report)
+    assert [(one.kind, one.final_recipient, one.status) for one in report.recipients] == [
+        (one.kind, one.final_recipient, one.status) for one in FIELDS[sample][0]
+    ]
+
+
 # ------------------------------------------------------------------------------------- single rules
 
 
@@ -685,6 +696,31 @@ def test_the_envelope_given_counts_too() -> None:
     head = read_mail(raw, own=OWN, envelope_recipients=[OWN.verp(TOKEN)]).head
     assert [(one.matched_by, one.found_in) for one in head.references] == [
         (MatchedBy.VERP, "envelope")
+    ]
+
+
+def test_what_is_answered_comes_before_what_that_answered() -> None:
+    raw = (
+        b"From: chief@stevenage.example\nReferences: <1@x.example> <2@x.example> <3@x.example>\n"
+        b"In-Reply-To: <2@x.example>\n\nHello.\n"
+    )
+    assert [value for _, value in references(read_mail(raw).head)] == [
+        "<2@x.example>",
+        "<3@x.example>",
+        "<1@x.example>",
+    ]
+
+
+def test_a_message_id_in_the_text_counts_only_where_nothing_came_back() -> None:
+    told = b"The mail system at relay.letters.example could"
+    raw = SAMPLES["postfix-failed"].replace(told, b"Message-ID: <other@x.example>\n" + told)
+    assert references(read_mail(raw, own=OWN).head) == [VERP, ENVID, RETURNED]
+    raw = raw.replace(b"text/rfc822-headers", b"image/png")
+    raw = raw.replace(b"Message-ID: <8c1e", b"X-Id: <8c1e")
+    assert references(read_mail(raw, own=OWN).head) == [
+        VERP,
+        ENVID,
+        ("message_id", "<other@x.example>"),
     ]
 
 
