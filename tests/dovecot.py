@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import threading
 import urllib.parse
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ mail_max_userip_connections = 0
 namespace inbox {{
   inbox = yes
   separator = /
+}}
+# Whoever fails to log in is kept waiting, and those after them.
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service imap-login {{
   inet_listener imap {{
@@ -136,7 +143,8 @@ class Dovecot:
         return (self.place / "log").read_text("utf-8")
 
     def put(self, message: bytes, name: str, folder: str = "new") -> Path:
-        """Put a message into the Maildir, as an MTA would."""
+        """Put a message into the Maildir, as an MTA would, under a name that never was before."""
+        name = f"{name}.{uuid.uuid4().hex}"
         path = self.maildir / "tmp" / name
         path.write_bytes(message)
         shutil.chown(path, MAIL_USER)
