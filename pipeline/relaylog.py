@@ -56,6 +56,7 @@ _CLIENT: Final = r"\S*\[(?P<ip>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)"
 _CONNECT: Final = re.compile(rf"connect from {_CLIENT}")
 _DISCONNECT: Final = re.compile(rf"disconnect from {_CLIENT}(?P<counts>(?: [a-z]+=\d+(?:/\d+)?)*)")
 _BEGUN: Final = re.compile(rf"(?P<qid>\w+): client={_CLIENT}(?:,.*)?")
+_NAMED: Final = re.compile(rb"\]: (?P<qid>\w+): ")
 _ANYBODYS: Final = re.compile(r"(?P<qid>\w+): client=")
 _MESSAGE_ID: Final = re.compile(r"(?P<qid>\w+): message-id=(?P<id>.*)")
 _ACTIVE: Final = re.compile(r"(?P<qid>\w+): from=<(?P<sender>.*)>, size=.*\(queue active\)")
@@ -188,7 +189,7 @@ class RelayLog:
         what was logged since, so give None when a queue id is asked about for the first time.
         Raises `Unavailable` if the log cannot be read.
         """
-        wanted = frozenset(queue_ids)
+        wanted = frozenset(each.encode() for each in queue_ids)
         found = []
         position = Position(head="", offset=0)
         try:
@@ -211,13 +212,16 @@ class RelayLog:
         return found, position
 
     def _fate(
-        self, line: bytes, file: "_File", wanted: Collection[str]
+        self, line: bytes, file: "_File", wanted: Collection[bytes]
     ) -> tuple[Fate, "_Stamp"] | None:
+        named = _NAMED.search(line)
+        if named is None or named["qid"] not in wanted:
+            return None
         record = self._record(line, file)
         if record is None:
             return None
         match = _STATUS.fullmatch(record.text) or _EXPIRED.fullmatch(record.text)
-        if match is None or match["qid"] not in wanted:
+        if match is None:
             return None
         said = match.groupdict()
         fate = Fate(
