@@ -7,6 +7,7 @@ driver's defaults, concurrent read-then-write updates were lost silently.
 import math
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy.engine import URL, make_url
 
 from pipeline.errors import LettersError, Misconfigured, Unavailable
 
+_NEVER_WAL_S = 1.0
 _BUSY_TIMEOUT_S = 30
 _LONGEST_S = 3600
 _CONNECT_TIMEOUT_S = 10
@@ -261,10 +263,31 @@ def _engine(url: URL, *, read_only: bool, setting: str) -> sa.Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         if not read_only:
             if not _is_anothers(connection):
-                connection.execute("PRAGMA journal_mode = WAL")
+                _write_ahead(connection, patience=_patience(url))
             connection.execute("PRAGMA synchronous = FULL")
 
     return engine
+
+
+def _write_ahead(connection: sqlite3.Connection, *, patience: float) -> None:
+    """Switch the journal to WAL, which stays so for every connection after this.
+
+    It cannot be done while anybody else is writing to a new file, and SQLite does not wait for that
+    by itself: it refuses at once, or leaves the mode as it was and says nothing.
+    """
+    began = time.monotonic()
+    while True:
+        waited = time.monotonic() - began
+        try:
+            [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or waited > patience:
+                raise
+        else:
+            # A disk that cannot share memory (some network drives) never has WAL.
+            if mode == "wal" or waited > _NEVER_WAL_S:
+                return
+        time.sleep(0.02)
 
 
 def _is_anothers(connection: sqlite3.Connection) -> bool:
