@@ -311,7 +311,8 @@ class Imap:
     def read(self, after: Cursor | None = None) -> Iterator[Mail | Unreadable]:
         """Give the messages after `after`; all, where the server has numbered them anew.
 
-        A connection that breaks is opened once more, and reading goes on where it was.
+        A connection that breaks is opened once more, and reading goes on where it was; one that
+        breaks twice at the same message is not.
         """
         session = _Session(self)
         try:
@@ -322,14 +323,14 @@ class Imap:
     def _read(self, session: "_Session", after: Cursor | None) -> Iterator[Mail | Unreadable]:
         uidvalidity = 0
         waiting: deque[tuple[int, int]] = deque()
-        listed = reopened = False
+        listed = reopened = renumbered = False
         while not listed or waiting:
             try:
                 if not session.open:
                     numbering = session.select(self.folder, readonly=True)
                     if not listed or numbering != uidvalidity:
                         # What was given already under other numbers is harmless to give again.
-                        uidvalidity = numbering
+                        renumbered, uidvalidity = listed, numbering
                         known = after is not None and after.uidvalidity == uidvalidity != 0
                         last = after.uid if known and after is not None else 0
                         waiting = deque(session.after(last))
@@ -339,6 +340,7 @@ class Imap:
                     cursor = Cursor(uidvalidity=uidvalidity, uid=uid)
                     found = session.fetch(uid, size, cursor)
                     waiting.popleft()
+                    reopened = renumbered
                     if found is not None:
                         after = cursor
                         yield found

@@ -490,7 +490,7 @@ class _Trail:
     def __init__(self, attempt: Attempt, skew: timedelta) -> None:
         self.attempt = attempt
         self.skew = skew
-        self._address = ipaddress.ip_address(attempt.local_host.partition("%")[0])
+        self._address = _address(attempt.local_host)
         self._tokens = [f"]:{attempt.local_port}".encode(), attempt.message_id.encode()]
         self._queued: dict[tuple[str, str], _Message] = {}
         self._messages: list[_Message] = []
@@ -548,10 +548,7 @@ class _Trail:
         match = pattern.fullmatch(record.text)
         if match is None or int(match["port"]) != self.attempt.local_port:
             return None
-        try:
-            same = _plain(ipaddress.ip_address(match["ip"])) == _plain(self._address)
-        except ValueError:
-            return None
+        same = self._address is not None and self._address == _address(match["ip"])
         return match if same else None
 
     def _session(self, process: tuple[str, str]) -> _Session:
@@ -679,8 +676,10 @@ def _comparable(address: str) -> str:
     return f"{local}{at}{domain.lower()}"
 
 
-def _plain(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address in the one form that can be compared; None if it is none."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

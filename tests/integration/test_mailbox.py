@@ -462,6 +462,35 @@ def test_a_connection_that_breaks_is_opened_once_more(dovecot: Dovecot) -> None:
         assert meddler.connections == 2
 
 
+def test_one_that_breaks_here_and_there_gets_to_the_end(dovecot: Dovecot) -> None:
+    for name in "1234":
+        dovecot.put(f"Subject: {name}\n\n{name}\n".encode(), f"{name}.a.host")
+
+    def alter(number: int, said: bytes) -> bytes | None:
+        return None if number < 4 and b"Subject: %d" % (number + 1) in said else said
+
+    with Meddler(dovecot.port, alter) as meddler:
+        found = whole(before(dovecot, meddler))
+        assert [each.split()[1] for each in found.values()] == [b"1", b"2", b"3", b"4"]
+        assert meddler.connections == 4
+
+
+def test_numbers_that_change_all_the_time_end_it(dovecot: Dovecot) -> None:
+    for name in "123":
+        dovecot.put(f"Subject: {name}\n\n{name}\n".encode(), f"{name}.a.host")
+
+    def alter(number: int, said: bytes) -> bytes | None:
+        if b"Subject: 2" in said:
+            return None
+        return re.sub(rb"UIDVALIDITY \d+", b"UIDVALIDITY %d" % (70 + number), said)
+
+    with (
+        Meddler(dovecot.port, alter) as meddler,
+        pytest.raises(Unavailable, match="broke off twice: "),
+    ):
+        list(before(dovecot, meddler).read())
+
+
 def test_one_that_breaks_again_and_again_is_unavailable(dovecot: Dovecot) -> None:
     for name in "123":
         dovecot.put(f"Subject: {name}\n\n{name}\n".encode(), f"{name}.a.host")

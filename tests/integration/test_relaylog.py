@@ -404,6 +404,7 @@ def test_another_clients_session_proves_nothing(tmp_path: Path) -> None:
     log = RelayLog(write(tmp_path / "mail.log", "".join(lines())), zone=dt.UTC)
     for attempt in (
         replace(CUT, local_host="192.0.2.1"),
+        replace(CUT, local_host="unknown"),
         replace(CUT, local_port=CUT.local_port + 1),
         replace(CUT, message_id="<another@ombudsman.test>"),
         replace(ALONE, recipient="other@council.test"),
