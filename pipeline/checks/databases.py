@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from pipeline import bootstrap, migrate, schema, source
 from pipeline.checks.found import Check, Looking, fault, note, ok, size, warning
 from pipeline.database import Database, absolute_url
+from pipeline.figures import Counts
 from pipeline.ledger import runs, story
 from pipeline.letter import Edition
 from pipeline.settings import Settings
@@ -261,6 +262,15 @@ def newest_event(settings: Settings) -> Looking[datetime | None]:
         return newest
 
 
+def archived(settings: Settings) -> Looking[int]:
+    """How many letters the ledger names in the archive; nothing is found by itself."""
+    yield from ()
+    with closing(read_only(settings)) as db, tidy(db), db.read() as connection:
+        made = schema.letters.c.pdf.is_not(None)
+        named = sa.select(sa.func.count()).select_from(schema.letters).where(made)
+        return connection.scalar(named) or 0
+
+
 def statistics(settings: Settings) -> Looking[Edition | None]:
     """The statistics database: its relations, and the newest edition pulled as a run would."""
     apart = bool(settings.source.url)
@@ -299,15 +309,27 @@ def statistics(settings: Settings) -> Looking[Edition | None]:
             return None
         with source.pull(db, years[-1]) as pulled:
             edition, count = pulled.edition, pulled.count
-        listed = ", ".join(map(str, years[-_SHOWN:]))
-        if len(years) > _SHOWN:
-            listed = f"{len(years):,}, the last {listed}"
+            empty = sum(one.counts == Counts() for one in pulled.records)
+        known = "the edition"
+        if len(years) > 1:
+            listed = ", ".join(map(str, years[-_SHOWN:]))
+            last = "the last " if len(years) > _SHOWN else ""
+            known = f"{len(years):,} editions ({last}{listed}); that"
         yield ok(
             "statistics",
-            f"{db}{', read only' if apart else ''}: {bodies or 0:,} authorities, "
-            f"{'edition' if len(years) == 1 else 'editions'} {listed}; that of {edition.year} "
-            f"makes {count:,} {'letter' if count == 1 else 'letters'}.",
+            f"{db}{', read only' if apart else ''}: "
+            f"{bodies or 0:,} {'authority' if bodies == 1 else 'authorities'}; "
+            f"{known} of {edition.year} makes {count:,} {'letter' if count == 1 else 'letters'}.",
         )
+        if empty * 2 > count:
+            yield warning(
+                "statistics",
+                f"{empty:,} of {count:,} authorities have no decision between "
+                f"{edition.period_start:%-d %B %Y} and {edition.period_end:%-d %B %Y}; their "
+                "letters will say so. Is the sample still in this database?",
+                "Bring the missing decisions in, or begin with a database that holds your own "
+                "statistics alone: the README says how, under “Your own year”.",
+            )
         return edition
 
 

@@ -17,14 +17,25 @@ from pipeline.settings import Settings
 _PROBE = b"letters check wrote this and would have deleted it again\n"
 
 
-def archive(settings: Settings) -> Looking[None]:
-    """Whether the archive keeps a file, gives it back and lets it go."""
+def archive(settings: Settings, named: int = 0) -> Looking[None]:
+    """Whether the archive keeps a file, gives it back and lets it go.
+
+    `named` is the number of letters that the ledger says it holds.
+    """
     bootstrap.open_archive(settings)  # says what is wrong with a URL that is none
     url = settings.archive.url
     if "://" in url and not url.startswith(("file://", "local://")):
         yield from _far(settings, url)
         return
     folder = settings.path(url) if "://" not in url else Path(fsspec.core.url_to_fs(url)[1])
+    if named and not folder.exists():
+        letters = f"{named:,} {'letter' if named == 1 else 'letters'}"
+        yield fault(
+            "archive",
+            f"There is no archive at {folder}, and the ledger names {letters} there.",
+            "See that the disk is mounted; correct archive.url; or restore a backup.",
+        )
+        return
     if not folder.exists():
         yield from to_be_made(
             "archive", folder, f"There is none yet; the first run makes {folder}.", "archive.url"

@@ -68,10 +68,18 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
             partial(databases.standing, settings),
             fix="Check the ledger's database.",
         )
+    named = None
+    if readable:
+        named = yield from bounded(
+            "archive",
+            NETWORK_SECONDS,
+            partial(databases.archived, settings),
+            fix="Check the ledger's database.",
+        )
     yield from bounded(
         "archive",
         NETWORK_SECONDS,
-        partial(keeping.archive, settings),
+        partial(keeping.archive, settings, named or 0),
         fix="Check that the place in archive.url can be reached.",
     )
     template = yield from guarded("template", partial(making.template, settings, edition))

@@ -43,7 +43,8 @@ def find_office() -> Office:
     faults = []
     for program in _programs():
         said = _ask(program, "--version", "-env:UserInstallation=file:///nonexistent")
-        found = re.search(r"\b\d+(\.\d+)+\b", said.words)
+        # by its name: what GLib says before, on the same output, is full of times and process ids
+        found = re.search(r"\bLibreOffice\w*\s+(\d+(?:\.\d+)+)", said.words)
         if said.failed or found is None:
             faults.append(f"{program} does not tell its version: {said}.")
             continue
@@ -54,7 +55,7 @@ def find_office() -> Office:
             if python.is_file():
                 answer = _ask(python, "-I", "-c", "import uno; print('uno')")
                 if answer.words == "uno" and not answer.failed:
-                    return Office(program=program, python=python, version=found.group())
+                    return Office(program=program, python=python, version=found[1])
                 asked.append(f"{python}: {answer}")
         tried = f" ({'; '.join(asked)})" if asked else ""
         faults.append(f"For {program} there is no Python that can import uno{tried}.")

@@ -20,6 +20,8 @@ from tests.relays import WaywardRelay
 
 CODES = ("E07000243", "E07000008")
 SECRET = "correct-horse"  # noqa: S105 - nobody's
+BESIDE = 29
+"""Columns that the sign, the kind and the name of a check take on a wide terminal."""
 SIGNS = {"ok": "✓", "note": "·", "warning": "!", "fault": "✗"}
 
 
@@ -220,7 +222,13 @@ def test_on_a_terminal(filled: Site, columns: int) -> None:
     shown = on_terminal(filled, columns)
     assert "Traceback" not in shown
     words = [line for line in shown.splitlines() if line.strip()]
-    too_long = [line for line in words if len(line) > columns and " " in line.strip()]
+    # A path is never broken, so it may be too long beside the name of what was looked at (which
+    # depends on where the test's folder lies); a line of several words never is.
+    too_long = [
+        line
+        for line in words
+        if len(line) > columns and " " in (line[BESIDE:] if columns == 100 else line).strip()
+    ]
     assert too_long == []
     assert words[-1].endswith("LibreOffice was not tried.")
     if columns == 60:

@@ -111,7 +111,7 @@ def test_a_site_that_is_well_is_ready_and_stays_as_it_is(tmp_path: Path) -> None
     ]
     assert files(tmp_path) == before
     [statistics] = by_name(found, "statistics")
-    assert "2 authorities, edition 2020; that of 2020 makes 2 letters." in statistics.found
+    assert "2 authorities; the edition of 2020 makes 2 letters." in statistics.found
     [letter] = by_name(found, "a letter")
     assert "made and proved" in letter.found
 
@@ -584,6 +584,25 @@ def test_runs_that_wait_for_somebody(tmp_path: Path) -> None:
     assert [(one.state, one.fix) for one in found_] == [(Kind.WARNING, "letters status 2020")]
 
 
+def test_another_years_figures_beside_the_sample_are_doubted(tmp_path: Path) -> None:
+    settings = filled(tmp_path)
+    assert {one.state for one in finished(databases.statistics(settings))} == {Kind.OK}
+    with closing(bootstrap.open_ledger(settings)) as db, db.write() as connection:
+        [row] = connection.execute(sa.select(schema.editions)).mappings()
+        later = {
+            name: value.replace(year=value.year + 5) if hasattr(value, "year") else value
+            for name, value in row.items()
+        }
+        connection.execute(sa.insert(schema.editions).values({**later, "year": 2025}))
+    told, doubted = finished(databases.statistics(settings))
+    assert "2 authorities; 2 editions (2020, 2025); that of 2025 makes 2 letters." in told.found
+    assert doubted.state is Kind.WARNING
+    assert doubted.found == (
+        "2 of 2 authorities have no decision between 1 April 2024 and 31 March 2025; their letters "
+        "will say so. Is the sample still in this database?"
+    )
+
+
 def test_the_schedule_is_told_in_london_time(tmp_path: Path) -> None:
     settings = filled(tmp_path)
     with closing(bootstrap.open_statistics(settings)) as db, source.pull(db, 2020) as pulled:
@@ -608,6 +627,30 @@ def test_a_file_where_a_folder_should_be(
         assert f"{place} is not a folder" in one.found
         assert "archive.url" in one.fix or "mail.capture" in one.fix
     assert place.read_text() == "in the way"
+
+
+def test_an_archive_that_is_gone_with_its_letters(tmp_path: Path) -> None:
+    settings = filled(tmp_path)
+    opened(settings)
+    shutil.rmtree(tmp_path / "archive")
+    assert by_name(finished(look(settings, quick=True)), "archive")[0].state is Kind.NOTE
+    with closing(bootstrap.open_ledger(settings)) as db, db.write() as connection:
+        connection.execute(
+            sa.update(schema.letters)
+            .where(schema.letters.c.authority_code == CODES[0])
+            .values(pdf="2020/a.pdf", pdf_sha256="0" * 64, pages=3, prepared_at=NOW)
+        )
+    [gone] = by_name(finished(look(settings, quick=True)), "archive")
+    assert gone == Check(
+        check="archive",
+        state=Kind.FAULT,
+        found=f"There is no archive at {tmp_path}/archive, and the ledger names 1 letter there.",
+        fix="See that the disk is mounted; correct archive.url; or restore a backup.",
+    )
+    assert not (tmp_path / "archive").exists()
+    (tmp_path / "archive").mkdir()
+    [there] = by_name(finished(look(settings, quick=True)), "archive")
+    assert there.state is Kind.OK
 
 
 def test_an_archive_that_is_no_folder(tmp_path: Path) -> None:
@@ -684,7 +727,7 @@ def test_an_office_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_an_office_without_a_python_that_has_uno(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, script in (("soffice.bin", "echo 25.2.3"), ("python", "exit 1")):
+    for name, script in (("soffice.bin", "echo LibreOffice 25.2.3"), ("python", "exit 1")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("LETTERS_SOFFICE", str(tmp_path))

@@ -711,10 +711,30 @@ def test_an_office_that_does_not_answer_is_named_with_what_it_said(
     assert said.endswith("in the environment variable LETTERS_SOFFICE.")
 
 
+def test_the_version_is_not_taken_from_what_else_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, script in (
+        (
+            "soffice.bin",
+            "echo '(process:7): GLib-CRITICAL **: 10:11:43.148: no such thing' >&2\n"
+            "echo 'LibreOffice 25.2.3.2 520(Build:2)'",
+        ),
+        ("python", "echo uno"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("LETTERS_SOFFICE", str(tmp_path))
+    assert find_office().version == "25.2.3.2"
+
+
 def test_a_python_without_the_bridge_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, script in (("soffice.bin", "echo 25.2.3"), ("python", "echo No module uno; exit 1")):
+    for name, script in (
+        ("soffice.bin", "echo LibreOffice 25.2.3"),
+        ("python", "echo No module uno; exit 1"),
+    ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("LETTERS_SOFFICE", str(tmp_path))

@@ -4,9 +4,11 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -279,6 +281,33 @@ def test_the_second_of_two_waits(tmp_path: Path) -> None:
             assert second.wait() == 0
         assert first.wait() == 0
     assert order.read_text("utf-8") == "first\nsecond\n"
+
+
+def test_what_a_refused_run_leaves_behind_is_no_database_of_ones_own(tmp_path: Path) -> None:
+    config = tmp_path / "config/letters.toml"
+    config.parent.mkdir()
+    config.touch()
+    file = tmp_path / "var/letters.db"
+    file.parent.mkdir()
+    template = f"LETTERS_TEMPLATE__PATH={ROOT}/templates/letter.docx"
+    environment = ["env", f"LETTERS_HOME={tmp_path}", template, sys.executable]
+
+    def state() -> str:
+        command = [*environment, ROOT / "setup/sample.py"]
+        given = subprocess.run(command, capture_output=True, text=True, check=True)
+        return given.stdout.strip()
+
+    refused = subprocess.run(
+        [*environment, "-m", "pipeline", "run", "2020"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert file.exists()
+    assert state() == "fresh"
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("INSERT INTO authorities (code, name, kind) VALUES ('E1', 'One', 'district')")
+    assert state() == "there"
+    file.write_bytes(b"not a database at all, though somebody may want it" * 100)
+    assert state() == "there"
 
 
 @pytest.mark.parametrize(
