@@ -1,6 +1,7 @@
 """The entry of the command: `letters ...` and `python -m pipeline`.
 
-It comes before everything else, so that Ctrl-C is quiet even while the program is still loading.
+It comes before everything else, so that Ctrl-C, a request to end and a closed terminal are quiet
+even while the program is still loading.
 """
 
 import os
@@ -12,7 +13,9 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 def main() -> NoReturn:
     """Load the command line and run it."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))  # nothing has been begun
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN:  # under nohup
+            signal.signal(one, lambda *_: os._exit(_INTERRUPTED))  # nothing has been begun
     from pipeline import cli  # noqa: PLC0415 - see above
 
     cli.main()

@@ -130,6 +130,24 @@ def _open_what_is_closed() -> None:
             setattr(sys, name, nothing)
 
 
+def _show_every_name() -> None:
+    """A name that a terminal has no letters for is better shown oddly than not at all."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _heed_signals() -> None:
+    """Finish in good order after Ctrl-C, a request to end and a closed terminal.
+
+    What nohup has made deaf to a closed terminal stays so.
+    """
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, interrupted)
+
+
 def _let_go() -> None:
     """Drop what no stream takes: Python would try again at its end, and make the exit code 120."""
     for stream in (sys.stdout, sys.stderr):
@@ -149,13 +167,9 @@ def main() -> NoReturn:
     """Run the command line; every error that is meant for a person ends as one sentence."""
     options.forget()
     _open_what_is_closed()
-    for stream in (sys.stdout, sys.stderr):
-        # A name that a terminal has no letters for is better shown oddly than not at all.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGINT, interrupted)
-    signal.signal(signal.SIGTERM, interrupted)
+    _show_every_name()
     try:
+        _heed_signals()
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except typer.Exit as ended:
@@ -166,6 +180,8 @@ def main() -> NoReturn:
     except LettersError as error:
         _say(f"letters: {_readable(error)}", "bold red")
         code = error.exit_code
+    except KeyboardInterrupt:  # before Typer has begun with the command
+        code = _INTERRUPTED
     except BrokenPipeError:
         code = 0  # whoever was reading has seen enough
     except OSError as error:
@@ -189,6 +205,6 @@ def main() -> NoReturn:
         _say(f"letters: {unforeseen.told(error)}", "bold red")
         code = unforeseen.EXIT_CODE
     if code == _INTERRUPTED:  # Typer turns Ctrl-C into this
-        _say("Interrupted. Everything done so far is kept; run it again to go on.")
+        _say("Interrupted. Everything done so far is kept. To go on, give the same command again.")
     _let_go()
     sys.exit(code if isinstance(code, int) else 0)

@@ -1,6 +1,5 @@
 """The commands for whoever has to account for a year."""
 
-import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -88,7 +87,8 @@ def export(
 
     UTF-8, with a byte order mark in a file (for Excel) and without on standard output. A cell that
     begins with = + - @, a tab or a line break gets an apostrophe before it, so that no spreadsheet
-    takes it for a formula; JSON has none. A file is there whole or not at all, and one that is
+    takes it for a formula; JSON has none. Control characters, which a terminal would obey, are
+    replaced; JSON has them escaped. A file is there whole or not at all, and one that is
     there already is left as it is without --force.
 
     Ends with 0 when it is written, 2 when there is no run of the year or the file is taken, 69 when
@@ -99,7 +99,8 @@ def export(
     to_file = out is not None and out != STANDARD_OUTPUT
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
         _require(pipeline.ledger, year)
-        quiet = as_json or (not to_file and sys.stdout.isatty())
+        # A bar would be drawn into the data where both go to the same terminal, be it by a pipe.
+        quiet = as_json or not to_file
         with output(out, force=force) as file, watching(quiet=quiet) as watch:
             entries = _watched(pipeline.ledger, year, watch)
             if as_json:
@@ -107,7 +108,8 @@ def export(
             else:
                 number = write_csv(entries, file, marked=to_file)
     if to_file:
-        err.print(f"{counted(number, 'line')} written to {out}.", markup=False)
+        what = counted(number, "object") if as_json else f"{counted(number, 'line')} and a heading"
+        err.print(f"{what} written to {out}.", markup=False)
 
 
 def _watched(ledger: Database, year: int, watch: Progress) -> Iterator[Entry]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any, BinaryIO
 
+from pipeline.display.console import harmless, harmless_json
 from pipeline.ledger.account import Entry
 
 COLUMNS = (
@@ -63,7 +64,7 @@ def write_csv(entries: Iterable[Entry], file: BinaryIO, *, marked: bool) -> int:
     """One line for each entry below a line of names; how many there were.
 
     UTF-8, with a byte order mark if `marked`. A cell that a spreadsheet would take for a formula
-    gets an apostrophe before it.
+    gets an apostrophe before it, and what a terminal would obey is replaced.
     """
     if marked:
         file.write(b"\xef\xbb\xbf")
@@ -89,7 +90,8 @@ def write_json(entries: Iterable[Entry], file: BinaryIO) -> int:
 def _texts(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         facts = _plain(entry)
-        yield json.dumps({column: facts[column] for column in COLUMNS}, ensure_ascii=False)
+        chosen = {column: facts[column] for column in COLUMNS}
+        yield harmless_json(json.dumps(chosen, ensure_ascii=False))
 
 
 def _plain(entry: Entry) -> dict[str, Any]:
@@ -109,4 +111,5 @@ def _cell(value: Any) -> str | int:
             text = "; ".join(value)
         case _:
             text = str(value)
+    text = harmless(text)
     return f"'{text}" if text.startswith(_FORMULA) else text

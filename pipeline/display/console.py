@@ -1,25 +1,61 @@
 """The two consoles, and what every page on them has in common."""
 
 import json
+import re
 import sys
+from collections.abc import Iterable
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from pipeline.delivery import NEEDS_A_PERSON, State
 
+# C0 but tab and line break, delete, and C1: what a terminal obeys instead of showing it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+
+
+def harmless(text: str) -> str:
+    """The text with a replacement character for each that a terminal would obey."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def harmless_json(text: str) -> str:
+    """JSON with the control characters escaped that it may hold as they are."""
+    return re.sub(r"[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
 
 class _Output(Console):
-    """A console that says so when nobody reads any more, instead of ending the program."""
+    """A console for words that others have written: a name, a reason, a relay's reply.
+
+    Whatever comes out of them cannot steer the terminal. Sentences wrap between words on a terminal
+    and stay on one line elsewhere.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout  # None if it was closed before the start
+        super().__init__(
+            stderr=stderr,
+            highlight=False,
+            emoji=False,
+            soft_wrap=stream is None or not stream.isatty(),
+        )
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """As Rich does it, with its own styles and the text of others made harmless."""
+        for one in super().render(renderable, options):
+            yield one if one.control else Segment(harmless(one.text), one.style)
 
     def on_broken_pipe(self) -> None:
         """Leave it to the command line, which knows what that means for the exit code."""
         raise BrokenPipeError
 
 
-out = _Output(highlight=False, soft_wrap=True)
-err = _Output(stderr=True, highlight=False, soft_wrap=True)
+out = _Output()
+err = _Output(stderr=True)
 
 LONDON = ZoneInfo("Europe/London")
 """The time of all people this is written for."""
@@ -28,7 +64,7 @@ LONDON = ZoneInfo("Europe/London")
 def print_json(value: Any) -> None:
     """JSON, and nothing else, on standard output."""
     plain = (sys.stdout.encoding or "ascii").replace("-", "").casefold() != "utf8"
-    sys.stdout.write(json.dumps(value, ensure_ascii=plain, indent=2) + "\n")
+    sys.stdout.write(harmless_json(json.dumps(value, ensure_ascii=plain, indent=2)) + "\n")
 
 
 def style_of(state: State) -> str:

@@ -14,13 +14,13 @@ def print_loaded(loaded: Loaded, open_years: Sequence[int]) -> None:
 
     `open_years` are those whose open run the import may concern.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("Relation")
-    for heading in ("added", "replaced", "unchanged", "removed"):
-        table.add_column(heading, justify="right")
-    for name, one in loaded.counts.items():
-        table.add_row(name, *(f"{number:,}" for number in asdict(one).values()))
-    out.print(table)
+    table = _table(loaded)
+    if out.is_terminal and out.measure(table).maximum > out.width:
+        for name, one in loaded.counts.items():
+            changes = [f"{number:,} {what}" for what, number in asdict(one).items() if number]
+            out.print(f"{name}: {', '.join(changes) or 'nothing'}", markup=False)
+    else:
+        out.print(table)
     for note in loaded.notes:
         out.print(f"Note: {note}", markup=False, style="yellow")
     for year in open_years:
@@ -29,3 +29,13 @@ def print_loaded(loaded: Loaded, open_years: Sequence[int]) -> None:
             f"letters refresh {year}",
             style="bold yellow",
         )
+
+
+def _table(loaded: Loaded) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("Relation")
+    for heading in ("added", "replaced", "unchanged", "removed"):
+        table.add_column(heading, justify="right")
+    for name, one in loaded.counts.items():
+        table.add_row(name, *(f"{number:,}" for number in asdict(one).values()))
+    return table

@@ -1,5 +1,9 @@
 """Work as it goes on: bars on a terminal, plain lines elsewhere; and being interrupted."""
 
+import errno
+import os
+import signal
+import termios
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +17,28 @@ from pipeline.run import Progress as Watcher
 _interruption = threading.Event()
 
 
-def interrupted(_signal: int, _frame: FrameType | None) -> None:
-    """Handle Ctrl-C or a request to end: at once if Python lets it, else at the next step.
+def interrupted(number: int, _frame: FrameType | None) -> None:
+    """Handle Ctrl-C, a request to end or a closed terminal: at once, else at the next step.
 
     An exception that a signal raises is lost where Python cannot let it through (in a finalizer,
     say); so it is also remembered, and whoever reports progress next is stopped.
     """
     _interruption.set()
+    if number == signal.SIGHUP:
+        _leave_a_closed_terminal()
     raise KeyboardInterrupt
+
+
+def _leave_a_closed_terminal() -> None:
+    """Let what is still said go nowhere: a terminal that is gone makes a fault of every line."""
+    for descriptor in (1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:  # ENOTTY is a file or a pipe, which goes on
+                nothing = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nothing, descriptor)
+                os.close(nothing)
 
 
 def _stop_if_interrupted() -> None:

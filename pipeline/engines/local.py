@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.util import Finalize
 
 from pipeline import bootstrap
@@ -40,6 +41,7 @@ class LocalEngine:
         """
         waiting = iter(letters)
         lanes = self.settings.convert.workers or len(os.sched_getaffinity(0))
+        _start_the_tracker()
         pool = ProcessPoolExecutor(
             max_workers=lanes,
             mp_context=multiprocessing.get_context("spawn"),
@@ -66,13 +68,28 @@ class LocalEngine:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+_TO_THE_WHOLE_GROUP = (signal.SIGINT, signal.SIGHUP)
+"""What Ctrl-C and a closed terminal send to every process; only the first decides what it means."""
+
+
+def _start_the_tracker() -> None:
+    """Start Python's own process that tidies up after killed ones, and have it do so silently.
+
+    After kill -9 it would else tell the terminal of leaked semaphores, though it removes them.
+    """
+    silence = "ignore:resource_tracker:UserWarning"
+    sys.warnoptions.append(silence)
+    try:
+        with _deaf_to_interrupts():
+            resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.remove(silence)
+
+
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Around the start of lanes: they inherit it, and so never hear of Ctrl-C.
-
-    It goes to the whole group of processes; only the first one decides what it means.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Around the start of lanes: they inherit it, and so never hear of Ctrl-C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TO_THE_WHOLE_GROUP)
     try:
         yield
     finally:
@@ -86,7 +103,8 @@ _lane_error: BaseException | None = None
 def _open_lane(settings: Settings, job: Job, parent: int) -> None:
     """In the lane's own process: open its LibreOffice, and see that it is closed again."""
     global _lane, _lane_error  # noqa: PLW0603 - a lane is a process, and this is its one preparer
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for one in _TO_THE_WHOLE_GROUP:
+        signal.signal(one, signal.SIG_IGN)
     _die_with(parent)
     open_for_life = ExitStack()
     try:
