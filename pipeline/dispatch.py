@@ -45,6 +45,7 @@ LEASE = timedelta(minutes=3)
 
 CAPTURED = "captured mail"
 LONDON = ZoneInfo("Europe/London")
+_ENOUGH = 3  # files that cannot be read, until the archive itself is taken to be away
 _LAST_SECONDS = 20.0  # for what is in hand when the program is told to stop
 
 
@@ -187,6 +188,7 @@ class _Dispatch:
         self._stop = threading.Event()
         self._freezing = threading.Lock()
         self._trouble: str | None = None
+        self._away: list[Unavailable] = []
 
     def work(self) -> None:
         over = threading.Event()
@@ -213,6 +215,8 @@ class _Dispatch:
             one.result()
         if self._trouble is not None:
             raise Unavailable(self._trouble)
+        if self._away:
+            raise self._away[0]
 
     def _keep_leases(self, over: threading.Event) -> None:
         """Until it is over, say again and again that what is in hand is still in hand.
@@ -279,6 +283,14 @@ class _Dispatch:
             # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
             deliveries.settle(self._db, claimed, refused, now=_now())
+            return
+        except Unavailable as away:
+            # Certainly not sent. One file that is lost must not keep the others; all of them may.
+            later = NotTried(reason=str(away), trouble=False)
+            deliveries.settle(self._db, claimed, later, now=_now())
+            self._away.append(away)
+            if len(self._away) >= _ENOUGH:
+                self._stop.set()
             return
 
         def commit_intent(session: Session) -> bool:

@@ -15,7 +15,7 @@ from pipeline import source, wording
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.dispatch import Outbox, dispatch
-from pipeline.errors import Unavailable
+from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import letters, renewal, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.renewal import Renewal
@@ -77,13 +77,12 @@ class Result:
     @property
     def is_finished(self) -> bool:
         """Whether everything that could be made and sent has been, and nothing needs a person."""
-        letters = self.summary.letters
         return not (
             self.summary.needs_a_person
             or self.summary.unfinished
             or self.awaiting
+            or self.summary.unplanned
             or self.run.paused_at
-            or (letters["prepared"] and not sum(self.summary.deliveries.values()))
         )
 
 
@@ -114,9 +113,18 @@ def sent_run(pipeline: Pipeline, run: Run, *, progress: Progress) -> Result:
 
 
 def stands(pipeline: Pipeline, run: Run) -> Result:
-    """How the run stands at this moment; it may have been paused while it was sent."""
+    """How the run stands at this moment; it may have been paused while it was sent.
+
+    Raises Refused if it was refreshed or cancelled meanwhile.
+    """
+    found = runs.find_run(pipeline.ledger, run.year)
+    if found is None or found.id != run.id:
+        raise Refused(
+            f"The run of {run.year} was refreshed or cancelled by somebody else meanwhile, so what "
+            f"was made or sent of it is not looked at any more: letters status {run.year}"
+        )
     return Result(
-        run=runs.find_run(pipeline.ledger, run.year) or run,
+        run=found,
         summary=story.summary(pipeline.ledger, run, pipeline.outbox.mode),
         awaiting=approvals_wanted(pipeline, run),
     )

@@ -21,7 +21,7 @@ from apscheduler.schedulers.background import BackgroundScheduler  # type: ignor
 from pipeline import owner, run, source
 from pipeline.delivery import Mode, State
 from pipeline.errors import LettersError, Misconfigured, Unavailable
-from pipeline.ledger import deliveries, runs, starts
+from pipeline.ledger import deliveries, runs, starts, story
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Hold
 from pipeline.run import Engine, Pipeline, Progress, Result
@@ -200,8 +200,27 @@ class _Tick:
         """One start: found as it stands, or taken as far as it goes."""
         record = self.on_record.get((start.year, start.step))
         if record is not None and record.done_at is not None:
-            return replace(start, standing=Standing.DONE)
+            return self._done(start)
         return start if self.now < start.due_at else self._due(start, record)
+
+    def _done(self, start: Start) -> Start:
+        """A start that was brought to its end; what a person has released since goes all the same.
+
+        A run that was opened after the start was due is its opener's to send.
+        """
+        ledger, mode = self.pipeline.ledger, self.pipeline.outbox.mode
+        start = replace(start, standing=Standing.DONE)
+        found = runs.find_run(ledger, start.year)
+        if found is None or start.step is Step.PREPARE or found.opened_at > start.due_at:
+            return start
+        due = deliveries.next_due(ledger, found.id, mode)
+        late = due is not None and due <= datetime.now(UTC)
+        if found.paused_at or not (late or story.summary(ledger, found, mode).unplanned):
+            return start
+        before = self._open(start, found)
+        result = run.sent_run(self.pipeline, found, progress=self.progress)
+        after = self._open(start, result.run)
+        return replace(after, standing=Standing.DONE, news=after != before)
 
     def _due(self, start: Start, record: starts.Start | None) -> Start:
         ledger, mode = self.pipeline.ledger, self.pipeline.outbox.mode
@@ -304,23 +323,19 @@ class _Tick:
         in_hand = starts.unsettled(start.result.summary, self.pipeline.outbox.mode) - queued
         # Deliveries are put off by the clock itself, whatever moment the tick is told.
         due = start.next_try is not None and start.next_try <= datetime.now(UTC)
-        return bool(in_hand or due or self._unplanned(start) or self._is_over(start))
+        unplanned = start.result.summary.unplanned
+        return bool(in_hand or due or unplanned or self._is_over(start))
 
     def _is_over(self, start: Start) -> bool:
         assert start.result is not None  # noqa: S101 - it is open
         if start.step is Step.PREPARE:
             return not _unmade(start)
         mode = self.pipeline.outbox.mode
-        if starts.unsettled(start.result.summary, mode) or self._unplanned(start):
+        if starts.unsettled(start.result.summary, mode) or start.result.summary.unplanned:
             return False
         # Where there was nothing to send at all, nobody may have said yet that this is right.
         waits = start.result.awaiting or start.result.run.paused_at
         return bool(sum(start.result.summary.deliveries.values()) or not waits)
-
-    def _unplanned(self, start: Start) -> int:
-        assert start.result is not None  # noqa: S101 - it is open
-        pipeline = self.pipeline
-        return starts.unplanned(pipeline.ledger, start.result.run, pipeline.outbox.mode)
 
     def _take(self, start: Start, *, begins: bool) -> Hold | None:
         return starts.take(

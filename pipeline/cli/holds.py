@@ -1,20 +1,21 @@
 """The commands that hold back, let go again, and take corrections in."""
 
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from pipeline import bootstrap, run
+from pipeline import bootstrap, owner, run
 from pipeline.cli import completion
-from pipeline.cli.finding import at_terminal, letter_of, run_of
+from pipeline.cli.finding import letter_of, run_of
 from pipeline.cli.options import AsJson, By, Config, Year, YearOption, person, settings_now
 from pipeline.display.console import counted, err, out, print_json
 from pipeline.display.progress import watching
 from pipeline.display.renewal import print_renewal
 from pipeline.errors import Refused
-from pipeline.ledger import holds
+from pipeline.ledger import deliveries, holds
 from pipeline.ledger.runs import Run
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept on record.")]
@@ -31,7 +32,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 def pause(
     year: Year,
-    reason: Reason = "no reason given",
+    reason: Reason = "the stop button",
     by: By = None,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
@@ -54,7 +55,7 @@ def pause(
         out.print(f"The letters of {year} are paused; nothing more is sent.", style="bold")
         out.print(f"To let them go on: letters resume {year}")
     else:
-        out.print(f"The letters of {year} were paused already, by {found.paused_by}.", markup=False)
+        out.print(f"The letters of {year} were paused already; nothing is sent.", markup=False)
 
 
 def resume(
@@ -122,10 +123,10 @@ def cancel(
     with bootstrap.pipeline(settings_now(), writes=True) as pipeline:
         found = run_of(pipeline, whole or year)
         letter = None if whole else letter_of(pipeline, found, what)
-        question = _question(found, letter, unsent=unsent)
-        if not yes and at_terminal() and not typer.confirm(question, err=True):
-            err.print("Nothing was changed.")
-            raise typer.Exit(1)
+        if not yes:
+            _ask(_question(found, letter, unsent=unsent))
+        # What a crash has left in nobody's hands is not being sent.
+        deliveries.recover(pipeline.ledger, found.id, gone=owner.is_gone, now=datetime.now(UTC))
         ledger, because, who = pipeline.ledger, _said(reason), person(by)
         now = datetime.now(UTC)
         if letter is not None:
@@ -141,7 +142,8 @@ def cancel(
             done = holds.Withheld(letters=0, deliveries=cancelled)
             told = (
                 f"The run of {found.year} is cancelled. "
-                f"To open the year anew: letters prepare {found.year}"
+                f"To open the year anew: letters prepare {found.year}. Once that has begun and its "
+                "time has come, a running schedule sends it."
             )
     if as_json:
         print_json({"year": found.year, "what": what, **asdict(done)})
@@ -186,6 +188,17 @@ def _year_in(what: str, year: int | None) -> int | None:
     if year not in {None, int(what)}:
         raise Refused(f"{what} and --year {year} are two different years; name one.")
     return int(what)
+
+
+def _ask(question: str) -> None:
+    """Ask on a terminal; raises Exit for a no, and Refused where the question would not be seen."""
+    if not sys.stdin.isatty():
+        return
+    if not sys.stderr.isatty():
+        raise Refused("The question cannot be seen here; say --yes to go on without it.")
+    if not typer.confirm(question, err=True):
+        err.print("Nothing was changed.")
+        raise typer.Exit(1)
 
 
 def _said(reason: str) -> str:

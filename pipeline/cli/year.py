@@ -45,7 +45,7 @@ def prepare(year: Year, by: By = None, as_json: AsJson = False, config: Config =
 
     Pull, compose, prepare, prove: the first half of letters run. The letters can then be looked
     at (letters letter AUTHORITY --open), approved where that is asked for, and sent (letters send
-    YEAR).
+    YEAR). A running schedule (letters serve) sends them by itself once their time has come.
 
     Ends with 0 when every letter could be made, with 1 when somebody has to look at one.
     """
@@ -106,7 +106,8 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
 
     The approval is bound to the letters, whom they go to and the words of the message: any change
     afterwards voids it. How many people have to approve is set in approval.people; each is known
-    by the login name, or by --by.
+    by the login name, or by --by, and counts once. Letters still to be made have to be made first
+    (letters prepare YEAR).
     """
     settings = settings_now()
     with bootstrap.pipeline(settings, writes=True) as pipeline:
@@ -120,8 +121,10 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
         out.print(f"{approver} has approved the letters of {year} as they stand ({digest[:12]}).")
         if awaiting:
             out.print(f"{awaiting} more must approve before anything is sent.")
-        else:
-            out.print(f"They can be sent: letters run {year}")
+        elif not settings.approval.people:
+            out.print("None was needed: approval.people is 0 in the settings.")
+        if not awaiting:
+            out.print(f"To send them: letters send {year}")
 
 
 def _dates(pipeline: run.Pipeline, year: int) -> Dates | None:

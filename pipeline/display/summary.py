@@ -46,17 +46,18 @@ def print_summary(
 ) -> None:
     """How a run stands: counts, where things lie, and what a person has to do, if anything."""
     found, summary, mode = result.run, result.summary, pipeline.outbox.mode
+    made = sum(summary.deliveries.values())
     total = sum(summary.letters.values())
     out.print(f"[bold]Annual letters {found.year}[/]")
     out.print()
     out.print(f"[bold]{counted(total, 'letter')}[/]")
     _print_counts(
         (summary.letters["prepared"], "prepared, proved and archived", ""),
+        (summary.unplanned if made else 0, "of them not sent to anybody yet", "yellow"),
         (summary.letters["fault"], "cannot be made", "bold red"),
         (summary.letters["withheld"], "withheld by a person", "yellow"),
         (summary.letters["unprepared"], "still to be made", "yellow"),
     )
-    made = sum(summary.deliveries.values())
     if made:
         out.print(f"[bold]{counted(made, 'delivery', 'deliveries')}[/], {_MODES[mode]}")
         _print_counts(
@@ -127,11 +128,11 @@ def _print_how_to_go_on(pipeline: Pipeline, result: Result) -> None:
         due = deliveries.next_due(pipeline.ledger, found.id, pipeline.outbox.mode)
         if due is not None and due > datetime.now(UTC):
             waits = f" from {due.astimezone(LONDON):%H:%M} on, London time"
-        if not sum(result.summary.deliveries.values()):
-            out.print(
-                f"Nothing has been sent yet. To send them: letters send {found.year}",
-                style="bold yellow",
-            )
+        if result.summary.unplanned:
+            some = sum(result.summary.deliveries.values())
+            not_sent = counted(result.summary.unplanned, "letter has", "letters have")
+            said = f"{not_sent} not been sent yet." if some else "Nothing has been sent yet."
+            out.print(f"{said} To send: letters send {found.year}", style="bold yellow")
             return
     out.print(f"Not finished. To go on{waits}: letters run {found.year}", style="bold yellow")
 

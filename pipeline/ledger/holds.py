@@ -4,7 +4,8 @@ Holding back never takes back: what has gone has gone, what is being sent at thi
 finish, and what is in doubt stays in doubt.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
 _CHUNK = 500
+_LOOKS = 5
 
 # Live deliveries in these states may have reached an authority.
 _MAY_HAVE_GONE = (
@@ -32,44 +34,58 @@ _MAY_HAVE_GONE = (
 
 
 def pause(db: Database, run: Run, *, because: str, person: str, now: datetime) -> bool:
-    """From now on nothing more of the run is sent; False if it was paused already.
+    """From now on nothing more of the run's year is sent; False if it was paused already.
 
     What is being sent at this moment is finished; every worker, on every machine, stops before the
-    next delivery.
+    next delivery. Where somebody has just refreshed the run, it is the new one that is paused.
     """
-    r = schema.runs
-    with db.write() as connection:
-        done = connection.execute(
-            sa.update(r)
-            .where(r.c.id == run.id, r.c.paused_at.is_(None), r.c.cancelled_at.is_(None))
-            .values(paused_at=now, paused_by=person, paused_because=because)
-        )
-        if done.rowcount != 1:
-            return False
-        events.note(
-            connection,
-            Event.RUN_PAUSED,
-            at=now,
-            run_id=run.id,
-            person=person,
-            data={"reason": because},
-        )
-    return True
+    paused = {"paused_at": now, "paused_by": person, "paused_because": because}
+    return _turned(
+        db, run, Event.RUN_PAUSED, paused, data={"reason": because}, person=person, now=now
+    )
 
 
 def resume(db: Database, run: Run, *, person: str, now: datetime) -> bool:
-    """The run may be sent again; False if it was not paused."""
+    """The run's year may be sent again; False if it was not paused."""
+    free = dict.fromkeys(("paused_at", "paused_by", "paused_because"))
+    return _turned(db, run, Event.RUN_RESUMED, free, data={}, person=person, now=now)
+
+
+def _turned(
+    db: Database,
+    run: Run,
+    kind: Event,
+    values: dict[str, Any],
+    *,
+    data: dict[str, Any],
+    person: str,
+    now: datetime,
+) -> bool:
+    """Pause or free whatever run of the year is live; False if it stands so already.
+
+    Raises Refused if none is live any more.
+    """
     r = schema.runs
-    with db.write() as connection:
-        done = connection.execute(
-            sa.update(r)
-            .where(r.c.id == run.id, r.c.paused_at.is_not(None))
-            .values(paused_at=None, paused_by=None, paused_because=None)
-        )
-        if done.rowcount != 1:
+    wanted = r.c.paused_at.is_(None) if values["paused_at"] else r.c.paused_at.is_not(None)
+    live = sa.and_(r.c.year == run.year, r.c.cancelled_at.is_(None))
+    for _ in range(_LOOKS):
+        with db.write() as connection:
+            turned = connection.scalar(
+                sa.update(r).where(live, wanted).values(**values).returning(r.c.id)
+            )
+            if turned is not None:
+                events.note(connection, kind, at=now, run_id=turned, person=person, data=data)
+                return True
+            # Of a run that was refreshed while we waited for it, the new one is seen only now.
+            found = connection.execute(sa.select(r.c.id, wanted).where(live)).one_or_none()
+        if found is None:
+            raise Refused(
+                f"The run of {run.year} has just been cancelled by somebody else; "
+                f"look at it as it is now: letters status {run.year}"
+            )
+        if not found[1]:
             return False
-        events.note(connection, Event.RUN_RESUMED, at=now, run_id=run.id, person=person)
-    return True
+    raise Refused(f"The run of {run.year} is being changed by others again and again; try again.")
 
 
 def cancel(db: Database, run: Run, *, because: str, person: str, now: datetime) -> int:
@@ -150,13 +166,20 @@ def withhold(
 def withhold_unsent(
     db: Database, run: Run, *, because: str, person: str, now: datetime
 ) -> Withheld:
-    """Withhold every letter of the run that has not gone to anybody yet, in live mode."""
-    table, went = schema.letters, schema.deliveries.alias("went")
-    gone = sa.exists().where(
-        went.c.letter_id == table.c.id,
-        went.c.mode == Mode.LIVE.value,
-        went.c.state.in_([state.value for state in _MAY_HAVE_GONE]),
-    )
+    """Withhold every letter of the run that has not gone to everybody it is for, in live mode.
+
+    Of a letter that has gone to some, the rest is withheld.
+    """
+    table, one = schema.letters, schema.deliveries.alias("one")
+
+    def any_in(states: Iterable[State]) -> sa.ColumnElement[bool]:
+        return sa.exists().where(
+            one.c.letter_id == table.c.id,
+            one.c.mode == Mode.LIVE.value,
+            one.c.state.in_([state.value for state in states]),
+        )
+
+    gone = sa.and_(any_in(_MAY_HAVE_GONE), ~any_in((State.QUEUED, State.CLAIMED)))
     with db.write() as connection:
         runs.lock(connection, run)
         return _withhold(
@@ -174,10 +197,10 @@ def release(
 ) -> bool:
     """Let a withheld letter go again; False if it was not withheld.
 
-    Whom it was withheld from in this mode gets it in a new message, as a cancelled delivery stays
-    cancelled.
+    Whom it was withheld from gets it in a new message, in each mode in which it was, as a cancelled
+    delivery stays cancelled.
     """
-    table, d, m = schema.letters, schema.deliveries, schema.messages
+    table = schema.letters
     with db.write() as connection:
         runs.lock(connection, run)
         done = connection.execute(
@@ -195,41 +218,56 @@ def release(
             letter_id=letter_id,
             person=person,
         )
-        latest = connection.execute(
-            sa.select(m.c.id, m.c.recipients)
-            .where(m.c.letter_id == letter_id, m.c.mode == sender.mode.value)
-            .order_by(m.c.id.desc())
-            .limit(1)
-        ).one_or_none()
-        if latest is None:
-            return True
-        taken = set(
-            connection.scalars(
-                sa.select(d.c.recipient).where(
-                    d.c.message_id == latest.id, d.c.state == State.CANCELLED.value
-                )
-            )
-        )
-        again = [
-            one
-            for one in latest.recipients
-            if one["address"] in taken or (taken and sender.mode is Mode.REDIRECT)
-        ]
-        if again:
-            messages.create(
-                connection,
-                run.id,
-                letter_id,
-                again,
-                sender,
-                now=now,
-                resend={
-                    "resend_of": latest.id,
-                    "reason": "withheld before, and released",
-                    "requested_by": person,
-                },
-            )
+        for mode in Mode:
+            _owed(connection, run, letter_id, replace(sender, mode=mode), person=person, now=now)
     return True
+
+
+def _owed(
+    connection: sa.Connection,
+    run: Run,
+    letter_id: int,
+    sender: Sender,
+    *,
+    person: str,
+    now: datetime,
+) -> None:
+    """A new message to whom the letter was withheld from in one mode, if anybody."""
+    d, m = schema.deliveries, schema.messages
+    latest = connection.execute(
+        sa.select(m.c.id, m.c.recipients)
+        .where(m.c.letter_id == letter_id, m.c.mode == sender.mode.value)
+        .order_by(m.c.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if latest is None:
+        return
+    taken = connection.scalars(
+        sa.select(d.c.recipient).where(
+            d.c.message_id == latest.id, d.c.state == State.CANCELLED.value
+        )
+    ).all()
+    if sender.mode is Mode.REDIRECT and taken:
+        sender = replace(sender, redirect_to=taken[0])
+    again = [
+        one
+        for one in latest.recipients
+        if taken and (one["address"] in taken or sender.mode is Mode.REDIRECT)
+    ]
+    if again:
+        messages.create(
+            connection,
+            run.id,
+            letter_id,
+            again,
+            sender,
+            now=now,
+            resend={
+                "resend_of": latest.id,
+                "reason": "withheld before, and released",
+                "requested_by": person,
+            },
+        )
 
 
 def count_gone(connection: sa.Connection, run: Run) -> int:
@@ -260,14 +298,15 @@ def _withhold(
     now: datetime,
 ) -> Withheld:
     table = schema.letters
-    cancelled = cancel_queued(connection, which, run, because=because, person=person, now=now)
-    refuse_while_sending(connection, which, run)
     held = connection.scalars(
         sa.update(table)
         .where(which, table.c.withheld_at.is_(None))
         .values(withheld_at=now, withheld_because=because)
         .returning(table.c.id)
     ).all()
+    withheld = sa.and_(table.c.run_id == run.id, table.c.withheld_at.is_not(None))
+    cancelled = cancel_queued(connection, withheld, run, because=because, person=person, now=now)
+    refuse_while_sending(connection, withheld, run)
     for letter_id in held:
         events.note(
             connection,

@@ -109,13 +109,7 @@ def renew(
             if made.is_empty or not keep:
                 raise _Unwanted
             connection.execute(
-                sa.update(r)
-                .where(r.c.id == new_id)
-                .values(
-                    paused_at=run.paused_at,
-                    paused_by=run.paused_by,
-                    paused_because=run.paused_because,
-                )
+                sa.update(r).where(r.c.id == new_id).values(**_pause(connection, run))
             )
             events.note(
                 connection,
@@ -134,6 +128,15 @@ def renew(
         pass
     assert made is not None  # noqa: S101 - set before anything could take it back
     return made
+
+
+def _pause(connection: sa.Connection, run: Run) -> dict[str, Any]:
+    """Whether and why the run is paused, asked under the lock: it may be so since it was read."""
+    r = schema.runs
+    row = connection.execute(
+        sa.select(r.c.paused_at, r.c.paused_by, r.c.paused_because).where(r.c.id == run.id)
+    ).one()
+    return dict(row._mapping)  # noqa: SLF001 - a row's public mapping
 
 
 def _refuse_if_settled(connection: sa.Connection, run: Run) -> None:

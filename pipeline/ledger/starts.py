@@ -87,7 +87,7 @@ def is_finished(db: Database, run: Run, step: Step, mode: Mode) -> bool:
         return not summary.letters["unprepared"]
     if unsettled(summary, mode) or not sum(summary.deliveries.values()):
         return False
-    return not unplanned(db, run, mode)
+    return not summary.unplanned
 
 
 def unsettled(summary: Summary, mode: Mode) -> int:
@@ -97,29 +97,6 @@ def unsettled(summary: Summary, mode: Mode) -> int:
     """
     doubts = summary.deliveries[State.IN_DOUBT.value] if mode is Mode.CAPTURE else 0
     return summary.unfinished + doubts
-
-
-def unplanned(db: Database, run: Run, mode: Mode) -> int:
-    """How many letters could be sent in this mode and have no message yet."""
-    table, m = schema.letters, schema.messages
-    with db.read() as connection:
-        return (
-            connection.scalar(
-                sa.select(sa.func.count())
-                .select_from(table)
-                .where(
-                    table.c.run_id == run.id,
-                    table.c.pdf.is_not(None),
-                    table.c.withheld_at.is_(None),
-                    ~sa.exists().where(
-                        m.c.letter_id == table.c.id,
-                        m.c.mode == mode.value,
-                        m.c.resend_of.is_(None),
-                    ),
-                )
-            )
-            or 0
-        )
 
 
 def given_up(db: Database, year: int) -> bool:

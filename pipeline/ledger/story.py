@@ -47,12 +47,14 @@ class Summary:
     """Counts of a run: deliveries by state (all states), and letters by how they stand.
 
     `pressing` are the deliveries that somebody has to look at; one that a later message of the same
-    letter has made up for is not among them.
+    letter has made up for is not among them. `unplanned` are the letters that could be sent in this
+    mode and have no message yet.
     """
 
     deliveries: Mapping[str, int]
     letters: Mapping[str, int]
     pressing: int
+    unplanned: int
 
     @property
     def needs_a_person(self) -> int:
@@ -103,8 +105,23 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
                 d.c.state.in_([state.value for state in NEEDS_A_PERSON]),
             )
         )
+        unplanned = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(table)
+            .where(
+                table.c.run_id == run.id,
+                table.c.pdf.is_not(None),
+                table.c.withheld_at.is_(None),
+                ~sa.exists().where(
+                    m.c.letter_id == table.c.id,
+                    m.c.mode == mode.value,
+                    m.c.resend_of.is_(None),
+                ),
+            )
+        )
     return Summary(
         pressing=pressing or 0,
+        unplanned=unplanned or 0,
         deliveries={state.value: 0 for state in State} | {row[0]: row[1] for row in deliveries},
         letters={"unprepared": 0, "fault": 0, "prepared": 0, "withheld": 0}
         | {row[0]: row[1] for row in letters},

@@ -8,6 +8,7 @@ import pytest
 from tests.acceptance.site import SAMPLE, Site
 
 
+@pytest.hookimpl(tryfirst=True)  # before the groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in several processes, let one of them have all that look at the sample."""
     for item in items:

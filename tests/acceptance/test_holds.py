@@ -105,7 +105,7 @@ def test_pausing_stops_a_run_between_two_letters_wherever_it_runs(imported: Site
 
 def test_preparing_sends_nothing_and_sending_makes_nothing(imported: Site) -> None:
     done = imported.letters("prepare", "2020")
-    assert "To send them: letters send 2020" in done.stdout
+    assert "To send: letters send 2020" in done.stdout
     assert imported.mail() == []
     files = {path: path.stat().st_mtime_ns for path in imported.archive.rglob("*.pdf")}
     assert len(files) == 2
@@ -117,7 +117,7 @@ def test_preparing_sends_nothing_and_sending_makes_nothing(imported: Site) -> No
 
 
 def test_a_year_without_a_run_has_nothing_to_send(imported: Site) -> None:
-    assert "letters run 2020" in imported.letters("send", "2020", expect=2).stderr
+    assert "letters prepare 2020" in imported.letters("send", "2020", expect=2).stderr
 
 
 def test_a_withheld_letter_stays_and_the_others_go(imported: Site) -> None:
@@ -195,7 +195,7 @@ def test_after_approval_a_run_is_cancelled_before_it_can_change(
     assert "approved as they stand by Ann" in refused
     assert "letters cancel 2020" in refused
     imported.letters("cancel", "2020", "--reason", "Watford corrected", "--yes", env=wanted)
-    assert "No run of 2020" in imported.letters("status", "2020", expect=2).stderr
+    assert "Nothing has been begun" in imported.letters("status", "2020").stdout
     done = imported.letters("run", "2020", expect=1, env=wanted)
     assert "1 more person must approve" in done.stdout
     assert imported.mail() == []

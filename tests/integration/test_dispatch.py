@@ -16,6 +16,7 @@ from aiosmtpd.controller import Controller
 from pipeline import dispatch as dispatching
 from pipeline import schema
 from pipeline.archive import Archive
+from pipeline.capture import CaptureServer
 from pipeline.database import Database
 from pipeline.delivery import (
     Accepted,
@@ -29,6 +30,7 @@ from pipeline.delivery import (
     State,
 )
 from pipeline.dispatch import Outbox, dispatch
+from pipeline.errors import Unavailable
 from pipeline.ledger import deliveries, messages
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.runs import Run
@@ -307,3 +309,27 @@ def test_the_relays_own_trouble_is_not_held_against_a_letter(db: Database, queue
     assert deliveries.settle(db, claimed(db, queued), dropped, now=NOW)
     assert row(db).deferrals == 1
     assert row(db).due_at == NOW + timedelta(minutes=5)
+
+
+def test_a_file_that_is_lost_keeps_its_own_letter_and_no_other(
+    db: Database, archive: Archive, tmp_path: Path
+) -> None:
+    made = opened(db)
+    prepare_all(db, made)
+    archive.put("2020/B.pdf", PDF)  # and that of A is not there
+    with db.write() as connection:
+        connection.execute(
+            sa.update(schema.letters).values(pdf_sha256=hashlib.sha256(PDF).hexdigest())
+        )
+        connection.execute(sa.update(schema.runs).values(wording=WORDING))
+    with CaptureServer(tmp_path / "relay") as server:
+        where = Relay(host="127.0.0.1", port=server.port)
+        with pytest.raises(Unavailable, match=r"A\.pdf"):
+            dispatch(db, archive, made, outbox(where, tmp_path))
+    d = schema.deliveries
+    with db.read() as connection:
+        rows = connection.execute(sa.select(d.c.recipient, d.c.state).order_by(d.c.id)).all()
+    assert {(row.recipient[-9:], row.state) for row in rows} == {
+        ("a.example", "queued"),
+        ("b.example", "accepted"),
+    }

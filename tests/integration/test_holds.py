@@ -9,13 +9,14 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.delivery import Lost, Mode
+from pipeline.delivery import Lost, Mode, NotTried
 from pipeline.errors import Refused
-from pipeline.ledger import deliveries, holds, letters, messages, runs, story
+from pipeline.ledger import deliveries, holds, letters, messages, renewal, runs, story
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from tests.integration.test_ledger import (
+    CAPTURE,
     LEASE,
     LIVE,
     NOW,
@@ -242,15 +243,73 @@ def test_a_run_that_has_reached_an_authority_cannot_be_cancelled(db: Database) -
         holds.cancel(db, run, **WHY)
     assert runs.find_run(db, 2020) is not None
     done = holds.withhold_unsent(db, run, **WHY)
-    assert (done.letters, done.deliveries) == (1, 2)
-    rest = send_next(db, run)  # the link officer of the letter that had begun to go
-    assert rest.letter_id == first.letter_id
+    assert (done.letters, done.deliveries) == (2, 3), "the rest of the first, and all of the other"
+    assert sorted(states(db, first.letter_id)) == ["accepted", "cancelled"]
     assert next_claim(db, run) is None
 
 
+def test_what_has_gone_to_everybody_is_not_withheld_with_the_rest(db: Database) -> None:
+    run = ready(db)
+    while (one := next_claim(db, run)) is not None and one.letter_id == ids(db, run)["A"]:
+        assert intend(db, one)
+        assert settle(db, one, OK)
+    assert one is not None
+    assert settle(db, one, NotTried(reason="not now"))
+    assert holds.withhold_unsent(db, run, **WHY).letters == 1
+    assert states(db, ids(db, run)["A"]) == ["accepted", "accepted"]
+
+
+def test_a_letter_is_released_in_every_mode_that_it_was_withheld_in(db: Database) -> None:
+    run = ready(db, LIVE)
+    messages.plan(db, run.id, CAPTURE, now=NOW)
+    letter_id = ids(db, run)["A"]
+    assert holds.withhold(db, run, letter_id, **WHY).deliveries == 4
+    assert holds.release(db, run, letter_id, CAPTURE, person="Ann", now=NOW)
+    assert sorted(states(db, letter_id)) == ["cancelled"] * 4 + ["queued"] * 4
+    assert story.to_send(db, run, Mode.LIVE) == story.to_send(db, run, Mode.CAPTURE) == 4
+
+
+def test_pausing_a_run_that_is_refreshed_meanwhile_pauses_the_new_one(db: Database) -> None:
+    before = opened(db, letter("A"))
+    renewal.renew(db, before, OPENING, [letter("B")], person="Bob", now=NOW, keep=True)
+    assert holds.pause(db, before, **WHY)
+    found = runs.find_run(db, 2020)
+    assert found is not None
+    assert (found.paused_by, found.id != before.id) == ("Ann", True)
+    assert not holds.pause(db, before, **WHY)
+    assert holds.resume(db, before, person="Ann", now=NOW)
+
+
+def test_a_pause_that_came_before_the_refresh_is_taken_over(db: Database) -> None:
+    stale = opened(db, letter("A"))
+    assert holds.pause(db, stale, **WHY)
+    renewal.renew(db, stale, OPENING, [letter("B")], person="Bob", now=NOW, keep=True)
+    found = runs.find_run(db, 2020)
+    assert found is not None
+    assert found.paused_by == "Ann"
+
+
+def test_a_run_that_was_cancelled_cannot_be_paused(db: Database) -> None:
+    run = ready(db)
+    holds.cancel(db, run, **WHY)
+    with pytest.raises(Refused, match="cancelled by somebody else"):
+        holds.pause(db, run, **WHY)
+
+
+def test_letters_without_a_message_are_not_forgotten(db: Database) -> None:
+    run = opened(db)
+    prepare_all(db, run)
+    assert story.summary(db, run, Mode.LIVE).unplanned == 2
+    holds.withhold(db, run, ids(db, run)["A"], **WHY)
+    assert story.summary(db, run, Mode.LIVE).unplanned == 1
+    messages.plan(db, run.id, LIVE, now=NOW)
+    assert story.summary(db, run, Mode.LIVE).unplanned == 0
+    holds.release(db, run, ids(db, run)["A"], LIVE, person="Ann", now=NOW)
+    assert story.summary(db, run, Mode.LIVE).unplanned == 1
+
+
 def test_a_rehearsal_does_not_keep_a_run_from_being_cancelled(db: Database) -> None:
-    capture = Sender(address="letters@ombudsman.example", mode=Mode.CAPTURE)
-    run = ready(db, capture)
+    run = ready(db, CAPTURE)
     rehearsed = deliveries.claim(db, run.id, Mode.CAPTURE, owner="w", lease=LEASE, now=NOW)
     assert rehearsed is not None
     with pytest.raises(Refused, match="being made"):

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Accepted, Mode, Reply
-from pipeline.ledger import deliveries, holds, messages, runs, starts
+from pipeline.ledger import deliveries, holds, messages, runs, starts, story
 from pipeline.ledger.starts import Hold
 from pipeline.schema import Step
 from tests.integration.test_ledger import CAPTURE, LIVE, letter, opened, prepare_all
@@ -205,11 +205,11 @@ def test_finished_is_when_nothing_is_left_to_a_run(db: Database) -> None:
     prepare_all(db, run)
     assert starts.is_finished(db, run, Step.PREPARE, Mode.LIVE)
     assert not starts.is_finished(db, run, Step.DISPATCH, Mode.LIVE)
-    assert starts.unplanned(db, run, Mode.LIVE) == 1
+    assert story.summary(db, run, Mode.LIVE).unplanned == 1
     messages.plan(db, run.id, CAPTURE, now=NOW)
-    assert starts.unplanned(db, run, Mode.LIVE) == 1
+    assert story.summary(db, run, Mode.LIVE).unplanned == 1
     messages.plan(db, run.id, LIVE, now=NOW)
-    assert starts.unplanned(db, run, Mode.LIVE) == 0
+    assert story.summary(db, run, Mode.LIVE).unplanned == 0
     assert not starts.is_finished(db, run, Step.DISPATCH, Mode.LIVE)
 
 
