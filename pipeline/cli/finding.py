@@ -10,14 +10,15 @@ from typing import Any
 import sqlalchemy as sa
 import typer
 
-from pipeline import run, schema
+from pipeline import run, schema, source
 from pipeline.display.console import err
 from pipeline.errors import LettersError, Refused
-from pipeline.ledger import runs, story
+from pipeline.ledger import hindrances, runs, story
 from pipeline.ledger.runs import Run
 from pipeline.register import Entry, look_up
 
 _LISTED = 10  # authorities that are named before the rest is only counted
+_TRIES = 2  # answers to one question; whoever gives none that fits does not see what is asked
 
 
 def at_terminal() -> bool:
@@ -33,24 +34,59 @@ def run_of(pipeline: run.Pipeline, year: int | None, *, ask: bool = True) -> Run
     known = runs.years(pipeline.ledger)
     if year is None:
         if not known:
-            raise Refused("No letters are on record yet; make a year's first: letters run YEAR")
+            raise Refused("No letters are on record; make a year's first: letters prepare YEAR")
         year = known[0] if len(known) == 1 else _year(known, ask=ask)
     found = runs.find_run(pipeline.ledger, year)
     if found is None:
-        listed = ", ".join(map(str, known)) or "none"
-        raise Refused(f"No run of {year} is on record (there is: {listed}); letters run {year}")
+        raise Refused(no_letters_of(pipeline, year, known))
     return found
+
+
+def no_letters_of(pipeline: run.Pipeline, year: int, known: Sequence[int]) -> str:
+    """That there are no letters of a year, why if they were cancelled, and how to make them.
+
+    `known` are the years that there are letters of. A command is named only if the statistics have
+    the year: a mistyped one must not be answered with a way to make it.
+    """
+    listed = " and ".join(filter(None, [", ".join(map(str, known[:-1])), *map(str, known[-1:])]))
+    cancelled = hindrances.cancelled(pipeline.ledger, year)
+    if cancelled is not None:
+        said = f"{cancelled} There are letters of {listed}." if listed else cancelled
+    elif listed:
+        said = f"There are no letters of {year} on record; there are of {listed}."
+    else:
+        said = f"There are no letters of {year} on record, nor of any other year."
+    # The statistics may be in another database, which may be away: that is no reason to fail here.
+    with contextlib.suppress(LettersError, sa.exc.SQLAlchemyError):
+        if any(one.year == year for one in source.calendar(pipeline.statistics).editions):
+            anew = " anew" if cancelled else ""
+            said += f" To make them{anew}: letters prepare {year}"
+    return said
+
+
+def agreed(question: str) -> bool:
+    """Whether somebody at the terminal says yes; Return is a no, and so is nonsense given twice."""
+    for _ in range(_TRIES):
+        said = typer.prompt(f"{question} [y/N]", default="", show_default=False, err=True)
+        answer = str(said).strip().casefold()
+        if answer in {"y", "yes"}:
+            return True
+        if answer in {"", "n", "no"}:
+            return False
+        err.print("Type y for yes, or n for no.")
+    return False
 
 
 def _year(known: Sequence[int], *, ask: bool) -> int:
     listed = ", ".join(map(str, known))
     if not (ask and at_terminal()):
         raise Refused(f"Which year? Name it with --year (on record: {listed}).")
-    while True:
+    for _ in range(_TRIES):
         answer = str(typer.prompt(f"Which year ({listed})?", default=str(known[-1]), err=True))
         if answer.strip() in map(str, known):
             return int(answer)
         err.print(f"There are letters of {listed}.", markup=False)
+    raise Refused(f"No year was chosen; name it with --year (on record: {listed}).")
 
 
 def letter_of(pipeline: run.Pipeline, found: Run, authority: str, *, ask: bool = True) -> Any:
@@ -74,11 +110,14 @@ def letter_of(pipeline: run.Pipeline, found: Run, authority: str, *, ask: bool =
         said = f"{authority.strip()} may mean several authorities of the {found.year} run."
         code = _choice(said, match.entries, "Name one by its code", ask=ask)
     else:
-        said = (
-            f"The {found.year} run has no letter for {authority.strip()}."
-            if authority.strip()
-            else "Name an authority: its code, its name or a part of it."
-        )
+        said = "Name an authority: its code, its name or a part of it."
+        if authority.strip():
+            said = f"The {found.year} run has no letter for {authority.strip()}."
+        if authority.strip() and not match.near:
+            said += (
+                " Give a part of its name, or its code; "
+                f"letters status {found.year} --json lists them all."
+            )
         code = _choice(said, match.near, "Did you mean", ask=ask)
     return story.find_letter(pipeline.ledger, found, code)
 
@@ -91,17 +130,21 @@ def _choice(said: str, entries: Sequence[Entry], lead: str, *, ask: bool) -> str
         lines = [f"  {one}" for one in shown] + ([f"  and {more} more"] if more else [])
         raise Refused("\n".join([f"{said} {lead}:", *lines] if lines else [said]))
     err.print(said, markup=False)
+    if len(shown) == 1:
+        if agreed(f"Did you mean {shown[0].name} ({shown[0].code})?"):
+            return shown[0].code
+        raise typer.Abort
     for number, one in enumerate(shown, start=1):
         err.print(f"  {number:>2}  {one}", markup=False)
-    which = "This one (1" if len(shown) == 1 else f"Which one (1 to {len(shown)}"
-    while True:
-        question = f"{which}; Return for none)"
+    for _ in range(_TRIES):
+        question = f"Which one (1 to {len(shown)}; Return for none)"
         answer = str(typer.prompt(question, default="", show_default=False, err=True)).strip()
         if not answer:
             raise typer.Abort
         if answer.isdecimal() and 1 <= int(answer) <= len(shown):
             return shown[int(answer) - 1].code
         err.print("Type the number that stands before it.")
+    raise Refused("No authority was chosen; name it by its code.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

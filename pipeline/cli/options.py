@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline.address import hidden_character
 from pipeline.cli import completion
 from pipeline.display.console import err
+from pipeline.errors import Refused
 from pipeline.settings import Settings, load
 
 _chosen: dict[str, Path] = {}
@@ -102,9 +104,16 @@ def settings_now() -> Settings:
 
 
 def person(by: str | None) -> str:
-    """Who does this: the name given, else the login name."""
-    if by and by.strip():
-        return by.strip()
+    """Who does this: the name given, with single spaces, else the login name.
+
+    Raises Refused for a name with a character that does not show: it would read as another's.
+    """
+    name = " ".join((by or "").split())
+    if name:
+        hidden = hidden_character(name)
+        if hidden is not None:
+            raise Refused(f"The name in --by holds {hidden}, which does not show; take it out.")
+        return name
     try:
         return getpass.getuser()
     except (KeyError, OSError):

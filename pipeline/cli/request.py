@@ -9,6 +9,7 @@ import typer
 
 from pipeline import run
 from pipeline.delivery import State
+from pipeline.display.console import counted
 from pipeline.display.progress import watching
 from pipeline.errors import Refused, Unavailable
 from pipeline.ledger.messages import Request, Resent
@@ -67,6 +68,18 @@ def send(pipeline: run.Pipeline, found: Run, made: Sequence[Resent], *, quiet: b
             f"{error}\nThe request is kept, and what was not sent waits. To go on, give the same "
             f"command again, or: letters send {found.year}"
         ) from error
+
+
+def refuse_unapproved(pipeline: run.Pipeline, found: Run) -> None:
+    """Raise Refused where the run has to be approved as it stands, and is not."""
+    wanted = run.approvals_wanted(pipeline, found)
+    if wanted:
+        people = counted(wanted, "more person", "more people")
+        raise Refused(
+            f"The letters of {found.year} are not approved as they stand, and none of them is sent "
+            f"again before they are: {people} must approve them. To approve them: "
+            f"letters approve {found.year}"
+        )
 
 
 def now() -> datetime:

@@ -9,9 +9,9 @@ import typer
 from pipeline import bootstrap, run
 from pipeline.address import ascii_address
 from pipeline.cli import completion
-from pipeline.cli.finding import at_terminal, letter_of, run_of
+from pipeline.cli.finding import agreed, at_terminal, letter_of, run_of
 from pipeline.cli.options import AsJson, By, Config, YearOption, person, settings_now
-from pipeline.cli.request import WELL, Asked, now, send
+from pipeline.cli.request import WELL, Asked, now, refuse_unapproved, send
 from pipeline.cli.selection import select
 from pipeline.cli.several import send_several
 from pipeline.display import resend as page
@@ -109,10 +109,7 @@ def resend(
         )
     if reason is not None or not asked.ask:
         asked = asked.with_reason()
-    # the same address twice is one recipient, as it is in a letter
-    replaced = (
-        [_recipient(one) for one in {one.casefold(): one for one in to}.values()] if to else None
-    )
+    replaced = _recipients(to) if to else None
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         found = run_of(pipeline, year, ask=asked.ask)
         if authority is not None:
@@ -161,14 +158,18 @@ def _send_one(
         _refuse_if_hindered(pipeline, letter)
         asked = asked.with_reason()
     request = asked.request(to)
-    if messages.repeated(db, letter.id, sender, request, now=now()) is None:
-        _refuse_if_hindered(pipeline, letter)
+    if messages.repeated(db, letter.id, sender, request, now=now()) is None and not _overtaken(
+        pipeline, letter, request
+    ):
+        refuse_unapproved(pipeline, found)
+        pipeline.archive.get(letter.pdf, letter.pdf_sha256)  # a lost file is no request to keep
         if asked.ask and not _confirmed(pipeline, letter, request):
             err.print("Nothing was sent.")
             return False
     made = messages.resend(db, letter.id, sender, request, now=now(), seen=seen)
     if made.unsent and not made.new:
         _refuse_if_held(pipeline, letter)
+        refuse_unapproved(pipeline, found)
     send(pipeline, found, [made], quiet=asked.as_json)
     came = choice.came_of(db, [made.id])
     if asked.as_json:
@@ -208,6 +209,20 @@ def _refuse_if_hindered(pipeline: run.Pipeline, letter: Any) -> None:
         raise Refused(hindered)
 
 
+def _overtaken(pipeline: run.Pipeline, letter: Any, request: Request) -> bool:
+    """Whether somebody has made the same request this very moment; raises Refused if hindered.
+
+    What hinders may be the message of that request, so it is looked for once more.
+    """
+    hindered = hindrances.hindrance(pipeline.ledger, letter.id, pipeline.outbox.mode)
+    if hindered is None:
+        return False
+    sender = pipeline.outbox.sender
+    if messages.repeated(pipeline.ledger, letter.id, sender, request, now=now()) is None:
+        raise Refused(hindered)
+    return True
+
+
 def _refuse_if_held(pipeline: run.Pipeline, letter: Any) -> None:
     held = hindrances.held(pipeline.ledger, letter.id)
     if held:
@@ -225,17 +240,20 @@ def _confirmed(pipeline: run.Pipeline, letter: Any, request: Request) -> bool:
         inbox=outbox.sender.redirect_to,
         reason=request.reason,
     )
-    return typer.confirm("Send it?", err=True)
+    return agreed("Send it?")
 
 
-def _recipient(address: str) -> dict[str, Any]:
-    try:
-        ascii_address(address.strip())
-    except LetterFault as fault:
-        raise Refused(f"--to {address}: {fault}") from fault
-    return {
-        "address": address.strip(),
-        "name": "",
-        "roles": ["named for this message"],
-        "kind": "to",
-    }
+def _recipients(addresses: Sequence[str]) -> list[dict[str, Any]]:
+    """One recipient for each mailbox, however often and in whatever spelling it was named."""
+    found: dict[str, dict[str, Any]] = {}
+    for address in addresses:
+        plain = address.strip()
+        try:
+            mailbox = ascii_address(plain).casefold()
+        except LetterFault as fault:
+            raise Refused(f"--to {address}: {fault}") from fault
+        found.setdefault(
+            mailbox,
+            {"address": plain, "name": "", "roles": ["named for this message"], "kind": "to"},
+        )
+    return list(found.values())

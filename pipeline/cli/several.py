@@ -7,11 +7,11 @@ from typing import Any
 import typer
 
 from pipeline import run
-from pipeline.cli.request import WELL, Asked, now, send
+from pipeline.cli.request import WELL, Asked, now, refuse_unapproved, send
 from pipeline.delivery import Mode
 from pipeline.display import resend as page
 from pipeline.display.console import err, out, print_json
-from pipeline.errors import Refused
+from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import choice, hindrances, messages
 from pipeline.ledger.choice import Came, Chosen
 from pipeline.ledger.messages import Resent
@@ -32,12 +32,14 @@ def send_several(
 ) -> bool:
     """Send these letters again; whether all of them have reached everybody, as far as is known.
 
-    Those that cannot go are left out and said. Raises Refused if the run is paused, if `count` is
-    neither the number chosen nor that of those which can go, and without any word on the number.
+    Those that cannot go are left out and said. Raises Refused if the run is paused or lacks
+    approval, if `count` is neither the number chosen nor that of those which can go, and without
+    any word on the number.
     """
     held = hindrances.paused(found)
     if held:
         raise Refused(held)
+    refuse_unapproved(pipeline, found)
     if chosen:
         asked = asked.with_reason()
     by_hand = _sorted(pipeline, chosen, asked)
@@ -79,7 +81,7 @@ def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _
             piles.left_out.append((one, str(refused)))
             continue
         if before is None:
-            hindered = hindrances.hindrance(db, one.id, sender.mode)
+            hindered = hindrances.hindrance(db, one.id, sender.mode) or _lost(pipeline, one)
         else:
             hindered = hindrances.held(db, one.id) if before.unsent else None
         if hindered:
@@ -89,6 +91,17 @@ def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _
         else:
             piles.going.append(one)
     return piles
+
+
+def _lost(pipeline: run.Pipeline, letter: Chosen) -> str | None:
+    """What is wrong with the letter's file; raises Unavailable if the archive itself is away."""
+    name, sha256 = messages.pdf_of(pipeline.ledger, letter.id)
+    try:
+        pipeline.archive.get(name, sha256)
+    except Unavailable as error:
+        pipeline.archive.exists(name)
+        return str(error)
+    return None
 
 
 def _show(pipeline: run.Pipeline, found: Run, piles: _Sorted, asked: Asked) -> None:

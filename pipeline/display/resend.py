@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from pipeline.delivery import Mode, State
@@ -16,6 +17,7 @@ from pipeline.ledger.story import Story
 
 _FIRST = 10  # letters that are named before the rest is only counted
 _MESSAGES = 5  # earlier messages that are shown before the rest is only counted
+_HEADING = 7  # characters that the longest heading of a row has, and room
 
 _WORDS = {
     State.QUEUED: "waits to be sent",
@@ -54,7 +56,7 @@ def print_history(name: str, year: int, mode: Mode, told: Story, *, show: str) -
         at = _time(datetime.fromisoformat(message["date"] or message["created_at"]))
         again = f"Sent again by {message['requested_by']}" if message["resend_of"] else "Sent"
         why = f" ({message['reason']})" if message["resend_of"] else ""
-        _say(err, f"{again}{why}, {at}, in {mode.value} mode:")
+        _say(err, f"{again}{why} on {at}, in {mode.value} mode:")
         for one in told.deliveries:
             if one["message_id"] == message["message_id"]:
                 said = one["attempts"][-1]["reply"] if one["attempts"] else None
@@ -99,9 +101,9 @@ def print_resent(name: str, made: Resent, came: Sequence[Came]) -> None:
     elif made.new:
         _say(out, f"The letter to {name} was sent again.", style="bold")
     elif made.unsent:
-        _say(out, f"The letter to {name}, asked for {at}, was taken further.", style="bold")
+        _say(out, f"The letter to {name}, asked for on {at}, was taken further.", style="bold")
     else:
-        told = f"The letter to {name} was already sent at {at} as {made.message_id}"
+        told = f"The letter to {name} was already sent on {at} as {made.message_id}"
         _say(out, f"{told}; nothing new was sent.", style="bold")
     for one in came:
         _delivery(out, one.recipient, one.state, one.reply)
@@ -173,7 +175,7 @@ def print_several_resent(
 
 def _time(at: datetime) -> str:
     local = at.astimezone(LONDON)
-    return f"{local.day} {local:%B %Y, %H:%M}"
+    return f"{local.day} {local:%B %Y} at {local:%H:%M}"
 
 
 def _go(number: int) -> str:
@@ -197,7 +199,14 @@ def _delivery(console: Console, recipient: str, state: State, said: str | None) 
 
 
 def _row(heading: str, text: str) -> None:
-    _say(err, f"{heading:7} {text}", indent=2)
+    if not err.is_terminal:
+        _say(err, f"{heading:{_HEADING}} {text}", indent=2)
+        return
+    row = Table.grid(padding=(0, 1, 0, 0))
+    row.add_column(width=_HEADING)
+    row.add_column(overflow="fold")
+    row.add_row(Text(heading), Text(text))
+    err.print(Padding(row, (0, 0, 0, 2)), soft_wrap=False)
 
 
 def _say(console: Console, text: str | Text, *, indent: int = 0, style: str = "") -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import OPEN, Mode, State
+from pipeline.schema import Event
 
 LONDON = ZoneInfo("Europe/London")
 """The time, and the calendar, of the people who ask."""
@@ -76,6 +77,33 @@ def paused(of: Any) -> str | None:
         f"{london_time(of.paused_at)}: {of.paused_because}. To let them go on first: "
         f"letters resume {of.year}"
     )
+
+
+def cancelled(db: Database, year: int) -> str | None:
+    """That the year's newest run was cancelled, by whom, when and why; None if it was not."""
+    r, e = schema.runs, schema.events
+    with db.read() as connection:
+        newest = connection.execute(
+            sa.select(r.c.id, r.c.cancelled_at)
+            .where(r.c.year == year)
+            .order_by(r.c.cancelled_at.is_not(None), r.c.id.desc())
+            .limit(1)
+        ).one_or_none()
+        if newest is None or newest.cancelled_at is None:
+            return None
+        event = connection.execute(
+            sa.select(e.c.person, e.c.data)
+            .where(e.c.run_id == newest.id, e.c.kind == Event.RUN_CANCELLED.value)
+            .order_by(e.c.id.desc())
+            .limit(1)
+        ).one_or_none()
+    said = f"The letters of {year} were cancelled"
+    if event is not None and event.person:
+        said += f" by {event.person}"
+    local = newest.cancelled_at.astimezone(LONDON)
+    said += f" on {local.day} {local:%B %Y} at {local:%H:%M}"
+    reason = event.data.get("reason") if event is not None else None
+    return f"{said}: {str(reason).rstrip('.')}." if reason else f"{said}."
 
 
 def london_time(at: datetime) -> str:

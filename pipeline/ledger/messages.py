@@ -11,9 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline import schema
+from pipeline.address import ascii_address
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
-from pipeline.errors import Refused
+from pipeline.errors import LetterFault, Refused
 from pipeline.ledger import events, hindrances
 from pipeline.message import new_message_id
 from pipeline.schema import Event
@@ -223,6 +224,16 @@ def resend(
     raise AssertionError("unreachable")
 
 
+def pdf_of(db: Database, letter_id: int) -> tuple[str, str]:
+    """The name within the archive and the SHA-256 of a prepared letter's PDF."""
+    table = schema.letters
+    with db.read() as connection:
+        row = connection.execute(
+            sa.select(table.c.pdf, table.c.pdf_sha256).where(table.c.id == letter_id)
+        ).one()
+    return row.pdf, row.pdf_sha256
+
+
 def repeated(
     db: Database, letter_id: int, sender: Sender, request: Request, *, now: datetime
 ) -> Resent | None:
@@ -341,12 +352,20 @@ def _digest(letter: Any, mode: str, request: Request, now: datetime) -> str:
     same = [
         letter.id,
         mode,
-        sorted(one["address"].casefold() for one in recipients),
+        sorted(_mailbox(one["address"]) for one in recipients),
         " ".join(request.reason.split()),
         request.person,
         now.astimezone(hindrances.LONDON).date().isoformat(),
     ]
     return hashlib.sha256(json.dumps(same).encode()).hexdigest()
+
+
+def _mailbox(address: str) -> str:
+    """The same text for one mailbox in whatever spelling."""
+    try:
+        return ascii_address(address).casefold()
+    except LetterFault:  # on record before addresses were looked at as they are now
+        return address.casefold()
 
 
 def read(db: Database, id_: int) -> Message:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -201,17 +202,36 @@ def _canonical(value: Any) -> bytes:
 
 
 def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
-    """Record that `person` approves the run as it stands; the digest that this is bound to."""
-    a = schema.approvals
+    """Record that `person` approves the run as it stands; the digest that this is bound to.
+
+    One person is one approval, in whatever capitals and spaces the name is written. Raises Refused
+    while there are letters still to be made: nobody can have looked at them.
+    """
+    a, table = schema.approvals, schema.letters
+    person = " ".join(person.split())
     with db.write() as connection:
         lock(connection, run)
-        approved = digest_within(connection, run)
-        already = connection.scalar(
-            sa.select(a.c.id).where(
-                a.c.run_id == run.id, a.c.person == person, a.c.digest == approved
+        unprepared = connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(table)
+            .where(
+                table.c.run_id == run.id,
+                table.c.pdf.is_(None),
+                table.c.fault.is_(None),
+                table.c.withheld_at.is_(None),
             )
         )
-        if already is None:
+        if unprepared:
+            raise Refused(
+                f"{unprepared:,} {'letter' if unprepared == 1 else 'letters'} of {run.year} "
+                f"{'has' if unprepared == 1 else 'have'} not been made yet, and nobody can approve "
+                f"what is not there. To make all of them first: letters prepare {run.year}"
+            )
+        approved = digest_within(connection, run)
+        already = connection.scalars(
+            sa.select(a.c.person).where(a.c.run_id == run.id, a.c.digest == approved)
+        )
+        if _one_person(person) not in map(_one_person, already):
             connection.execute(
                 sa.insert(a).values(run_id=run.id, person=person, digest=approved, approved_at=now)
             )
@@ -227,14 +247,20 @@ def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
 
 
 def approvers(db: Database, run: Run) -> list[str]:
-    """Who has approved the run exactly as it stands now."""
+    """Who has approved the run exactly as it stands now, each person once."""
     a = schema.approvals
     current = digest(db, run)
+    found: dict[str, str] = {}
     with db.read() as connection:
-        return list(
-            connection.scalars(
-                sa.select(a.c.person)
-                .where(a.c.run_id == run.id, a.c.digest == current)
-                .order_by(a.c.approved_at)
-            )
-        )
+        for person in connection.scalars(
+            sa.select(a.c.person)
+            .where(a.c.run_id == run.id, a.c.digest == current)
+            .order_by(a.c.approved_at, a.c.id)
+        ):
+            found.setdefault(_one_person(person), person)
+    return list(found.values())
+
+
+def _one_person(name: str) -> str:
+    """The same text for one person, in whatever capitals and spaces the name is written."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())

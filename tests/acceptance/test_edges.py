@@ -132,7 +132,7 @@ def test_a_year_without_an_edition(site: Site, tmp_path: Path) -> None:
     refused = " ".join(site.letters("run", "2020", expect=2).stderr.split())
     assert "no edition of 2020 (there is none at all)" in refused
     assert "letters import" in refused
-    assert "No run of 2020" in site.letters("status", "2020", expect=2).stderr
+    assert "There are no letters of 2020" in site.letters("status", "2020", expect=2).stderr
     assert not site.archive.exists() or list(site.archive.rglob("*.pdf")) == []
 
 

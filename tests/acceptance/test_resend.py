@@ -117,12 +117,56 @@ def test_to_replaces_all_recipients(sent: Site) -> None:
     assert (one["state"], one["recipients"]) == ("accepted", ["new.chief@stevenage.gov.example"])
 
 
-def test_an_address_named_twice_gets_one_copy(sent: Site) -> None:
-    done = sent.json(
-        "resend", STEVENAGE, "--reason", "lost", "--yes",
-        "--to", "A@stevenage.gov.example", "--to", "a@stevenage.gov.example",
-    )  # fmt: skip
-    assert len(done["deliveries"]) == 1
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("A@stevenage.gov.example", "a@stevenage.gov.example"),
+        ("n@s.example", " n@s.example"),
+        ("new@münchen.example", "new@xn--mnchen-3ya.example"),
+    ],
+)
+def test_an_address_named_twice_gets_one_copy(sent: Site, first: str, second: str) -> None:
+    arguments = ["resend", STEVENAGE, "--reason", "lost", "--yes"]
+    done = sent.json(*arguments, "--to", first, "--to", second)
+    assert [one["recipient"] for one in done["deliveries"]] == [first]
+    # and the other spelling alone is the same request
+    assert not sent.json(*arguments, "--to", second)["new"]
+
+
+def test_nothing_goes_again_without_the_approval_that_is_asked_for(sent: Site) -> None:
+    before = sent.mail()
+    created_and_not_sent(sent, "lost")
+    two = {"LETTERS_APPROVAL__PEOPLE": "2"}
+    for arguments in (
+        ["wycombe", "--reason", "x"],
+        ["stevenage", "--reason", "lost", "--by", "Ann"],  # begun while none was asked for
+        ["--kind", "county", "--reason", "x"],
+    ):
+        refused = sent.letters("resend", *arguments, "--yes", expect=2, env=two).stderr
+        assert "2 more people must approve them" in refused
+        assert "letters approve 2020" in refused
+    assert (count_of(sent, WYCOMBE), count_of(sent, BUCKINGHAMSHIRE)) == (1, 1)
+    sent.letters("approve", "2020", "--by", "Ann", env=two)
+    sent.letters("approve", "2020", "--by", "Ben", env=two)
+    assert sent.mail() == before
+    sent.letters("resend", "wycombe", "--reason", "x", "--yes", env=two)
+    assert count_of(sent, WYCOMBE) == 2
+
+
+def test_a_letter_whose_file_is_lost_is_not_asked_for(sent: Site) -> None:
+    lost = sent.archive / sent.json("show", STEVENAGE)["pdf"]
+    kept = lost.read_bytes()
+    lost.unlink()
+    refused = sent.letters("resend", "stevenage", "--reason", "x", "--yes", expect=69).stderr
+    assert f"The archive has no file {lost}" in refused
+    assert count_of(sent) == 1
+    done = sent.json("resend", "--kind", "district", "--reason", "x", "--yes", expect=1)
+    assert f"The archive has no file {lost}" in " ".join(
+        one["because"] for one in done["left_out"] if one["authority"] == STEVENAGE
+    )
+    assert [count_of(sent, code) for code in DISTRICTS] == [2, 2, 2, 1]
+    lost.write_bytes(kept)
+    assert sent.json("resend", "stevenage", "--reason", "x", "--yes")["new"]
 
 
 @pytest.mark.parametrize(
@@ -150,12 +194,13 @@ def test_an_authority_is_found_by_its_name_and_shown_back(
         (["richmond", "--reason", "x"], f"  {RICHMONDSHIRE} Richmondshire District Council"),
         (["richmond", "--reason", "x"], f"  {RICHMOND} London Borough of Richmond upon Thames"),
         (["stevenge", "--reason", "x"], f"Did you mean:\n  {STEVENAGE} Stevenage"),
+        (["narnia", "--reason", "x"], "no letter for narnia. Give a part of its name, or its code"),
         (["", "--reason", "x"], "Name an authority"),
         ([SUCCESSOR, "--reason", "x"], f"({SUCCESSOR}) is on record, but has no letter in the"),
         (["buckinghamshire council", "--reason", "x"], f"  {BUCKINGHAMSHIRE} Buckinghamshire Cou"),
         ([SUCCESSOR, "--reason", "x"], f"  {WYCOMBE} Wycombe District Council"),
         (["watford", "--reason", "x"], "no letter to Watford Borough Council to send again: "),
-        ([STEVENAGE, "--year", "2019", "--reason", "x"], "No run of 2019"),
+        ([STEVENAGE, "--year", "2019", "--reason", "x"], "There are no letters of 2019 on record"),
         ([STEVENAGE, "--reason", " "], "needs a reason"),
         ([STEVENAGE], "--reason"),
         ([STEVENAGE, "--reason", "x", "--to", "a@b@c"], "--to a@b@c"),
@@ -219,7 +264,7 @@ def test_the_same_request_twice_is_one_message(sent: Site) -> None:
     mail = sent.mail()
     [_, made] = sent.json("show", STEVENAGE)["messages"]
     again = sent.letters(*arguments)
-    assert "was already sent at " in again.stdout
+    assert "was already sent on " in again.stdout
     assert f" as {made['message_id']}; nothing new was sent." in again.stdout
     told = sent.json(*arguments)
     assert (told["new"], told["message"]) == (False, made)
@@ -229,6 +274,23 @@ def test_the_same_request_twice_is_one_message(sent: Site) -> None:
     sent.letters(*arguments[:-3], "--by", "Bob", "--yes")
     assert sent.json("resend", "stevenage", "--reason", "lost twice", "--yes")["new"]
     assert count_of(sent) == 5
+
+
+def test_the_same_request_at_once_is_one_message_and_hinders_nobody(sent: Site) -> None:
+    before = len(sent.mail())
+    arguments = [str(LETTERS), "resend", "stevenage", "--reason", "lost", "--by", "Ann", "--yes"]
+    at_once = [
+        subprocess.Popen(
+            arguments, env=sent.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, cwd="/",
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    said = [one.communicate() for one in at_once]
+    # who comes while it is being sent has 1, as it has not reached everybody by then
+    assert {one.returncode for one in at_once} <= {0, 1}, said
+    assert count_of(sent) == 2
+    assert len(sent.mail()) == before + 2
 
 
 def test_a_key_names_a_request(sent: Site) -> None:
@@ -426,6 +488,30 @@ def _live(site: Site) -> list[dict[str, Any]]:
     return [one for one in deliveries if one["mode"] == "live"]
 
 
+# Approval, and years that are not there.
+
+
+def test_an_approval_that_nobody_asked_for_is_kept_and_said_to_be_none(sent: Site) -> None:
+    done = sent.letters("approve", "2020", "--by", " Ann  Other ").stdout
+    assert "Ann Other has approved the letters of 2020 as they stand" in done
+    assert "None was needed: approval.people is 0" in done
+    assert "letters send 2020" in done
+    hidden = sent.letters("approve", "2020", "--by", "Ann\u200bOther", expect=2).stderr
+    assert "ZERO WIDTH SPACE (U+200B)" in hidden
+
+
+def test_a_year_that_is_not_there_is_no_reason_to_make_it(sent: Site) -> None:
+    mistyped = sent.letters(
+        "resend", "stevenage", "--year", "2002", "--reason", "x", expect=2
+    ).stderr
+    assert "There are no letters of 2002 on record; there are of 2020." in mistyped
+    assert "To make them" not in mistyped
+    sent.letters("cancel", "2020", "--reason", "wrong averages", "--by", "Ann", "--yes")
+    gone = sent.letters("send", "2020", expect=2).stderr
+    assert "The letters of 2020 were cancelled by Ann on " in gone
+    assert ": wrong averages. To make them anew: letters prepare 2020" in gone
+
+
 # More than one year.
 
 
@@ -536,9 +622,29 @@ def test_one_of_several_is_chosen_by_its_number(sent: Site) -> None:
         terminal.end(0)
     assert [count_of(sent, code) for code in (RICHMOND, RICHMONDSHIRE)] == [1, 2]
     with Terminal(sent, "resend", "stevenge", "--reason", "x") as terminal:
-        terminal.see("Return for none)")
+        terminal.see("Did you mean Stevenage Borough Council (E07000243)? [y/N]")
         terminal.type("\n")
         terminal.end(1)
+    with Terminal(sent, "resend", "stevenge", "--reason", "x") as terminal:
+        terminal.see("Did you mean Stevenage Borough Council (E07000243)? [y/N]")
+        terminal.type("y\n")
+        terminal.see("Send it? [y/N]")
+        terminal.type("\n")
+        terminal.end(1)
+    assert count_of(sent) == 1
+
+
+def test_nobody_is_asked_again_and_again(sent: Site) -> None:
+    with Terminal(sent, "resend", "richmond", "--reason", "x") as terminal:
+        terminal.see("Return for none)")
+        terminal.type("both\nall\n")
+        terminal.end(2)
+        assert "No authority was chosen; name it by its code." in terminal.words
+    with Terminal(sent, "resend", "stevenage", "--reason", "x") as terminal:
+        terminal.see("Send it? [y/N]")
+        terminal.type("1\n2\n")
+        terminal.end(1)
+        assert "Nothing was sent." in terminal.words
     assert count_of(sent) == 1
 
 
@@ -550,7 +656,9 @@ def test_a_narrow_window_wraps_between_words(sent: Site) -> None:
         assert "a rehearsal; nothing leaves it" in terminal.words
     lines = shown.splitlines()
     assert max(len(line) for line in lines if "\x1b" not in line) <= 40
-    assert "  Mode    capture: it is kept on this" in [line.rstrip() for line in lines]
+    plain = [line.rstrip() for line in lines]
+    heading = plain.index("  Mode    capture: it is kept on this")
+    assert plain[heading + 1].startswith(" " * 10 + "machine, a rehearsal")
 
 
 def test_no_color_is_heeded(sent: Site) -> None:

@@ -158,14 +158,16 @@ def test_of_a_cancelled_run_what_was_tried_is_told(db: Database) -> None:
 
 def test_who_had_approved_the_letter_before_it_was_tried(db: Database) -> None:
     run = opened(db, letter("A"), letter("B"))
-    [first, _] = letters_of(db, run)
+    [first, second] = letters_of(db, run)
     made = letters.Prepared(
         letter_id=first.id, pdf="a.pdf", pdf_sha256="1" * 64, docx_sha256="2" * 64, pages=1
     )
     letters.record(db, run.id, made, now=NOW)
+    failed = letters.Faulted(letter_id=second.id, reason="LibreOffice has stopped.")
+    letters.record(db, run.id, failed, now=NOW)  # and is made only later
     minute = timedelta(minutes=1)
     runs.approve(db, run, person="Ann", now=NOW + minute)
-    made_later = replace(made, letter_id=letters_of(db, run)[1].id, pdf="b.pdf")
+    made_later = replace(made, letter_id=second.id, pdf="b.pdf")
     letters.record(db, run.id, made_later, now=NOW + 2 * minute)
     runs.approve(db, run, person="Ben", now=NOW + 3 * minute)
     assert [one.approved_by for one in entries(db)] == [["Ann", "Ben"], ["Ben"]]

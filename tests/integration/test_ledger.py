@@ -623,6 +623,52 @@ def test_an_approval_is_void_once_anything_changes(db: Database) -> None:
             assert runs.approvers(db, run) == approvers
 
 
+def test_one_person_is_one_approval_however_the_name_is_written(db: Database) -> None:
+    run = opened(db)
+    prepare_all(db, run)
+    for name in ("Ann  Other", "ann other", " ANN\tOTHER ", "Ben"):
+        runs.approve(db, run, person=name, now=NOW)
+    assert runs.approvers(db, run) == ["Ann Other", "Ben"]
+    assert count(db, schema.approvals) == 2
+    with db.write() as connection:  # as it was recorded while this was not looked at
+        connection.execute(
+            sa.insert(schema.approvals).values(
+                run_id=run.id, person="ben", digest=runs.digest(db, run), approved_at=NOW
+            )
+        )
+    assert runs.approvers(db, run) == ["Ann Other", "Ben"]
+
+
+def test_what_is_not_made_yet_cannot_be_approved(db: Database) -> None:
+    run = opened(db, letter("A"), letter("B"), letter("C", fault="no address"))
+    with pytest.raises(Refused, match=r"2 letters of 2020 have not.*letters prepare 2020"):
+        runs.approve(db, run, person="Ann", now=NOW)
+    assert runs.approvers(db, run) == []
+    table = schema.letters
+    with db.write() as connection:
+        connection.execute(
+            sa.update(table)
+            .where(table.c.authority_code == "A")
+            .values(withheld_at=NOW, withheld_because="wrong")
+        )
+    with pytest.raises(Refused, match=r"1 letter of 2020 has not"):
+        runs.approve(db, run, person="Ann", now=NOW)
+    prepare_all(db, run)
+    runs.approve(db, run, person="Ann", now=NOW)
+    assert runs.approvers(db, run) == ["Ann"]
+
+
+def test_a_cancelled_year_says_who_when_and_why(db: Database, ready: Run) -> None:
+    assert hindrances.cancelled(db, 2020) is None
+    holds.cancel(db, ready, because="the averages are wrong", person="Ann", now=NOW)
+    said = hindrances.cancelled(db, 2020)
+    assert said is not None
+    assert said.startswith("The letters of 2020 were cancelled by Ann on ")
+    assert said.endswith(": the averages are wrong.")
+    opened(db)
+    assert hindrances.cancelled(db, 2020) is None
+
+
 def test_messages_are_frozen_once(db: Database, ready: Run) -> None:
     message = messages.read(db, claim(db, ready).message_id)
     assert messages.freeze(db, message, dated=NOW, eml="a.eml", eml_sha256="1" * 64)
