@@ -35,7 +35,7 @@ _FIXES = (
         "Make the folder writable for whoever runs this, or name another in archive.url",
     ),
 )
-_LOGIN = re.compile(r"(?<=://)[^/\s]*@")
+_URL = re.compile(r"://([^/\s]*@)?([^?\s]*)(\?\S+)?")
 
 
 class Archive:
@@ -46,7 +46,7 @@ class Archive:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = _without_login(url)
+        self._url = _without_secrets(url)
         try:
             self._files, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as fault:
@@ -56,7 +56,7 @@ class Archive:
             ) from None  # the fault's own words may hold the whole URL, and that a password
         except OSError as fault:
             raise Unavailable(
-                f"The archive {self._url} cannot be reached: {fault.strerror or fault}. Check that"
+                f"The archive {self._url} cannot be reached: {_reason(fault)}. Check that"
                 " archive.url is right and that its server runs."
             ) from fault
         self._root = str(root).rstrip("/")
@@ -83,7 +83,7 @@ class Archive:
             ) from fault
         except OSError as fault:
             raise Unavailable(
-                f"The archive's file {place} cannot be read: {fault.strerror or fault}. Mend that,"
+                f"The archive's file {place} cannot be read: {_reason(fault)}. Mend that,"
                 " or put the file back from a backup."
             ) from fault
         found = hashlib.sha256(data).hexdigest()
@@ -100,7 +100,7 @@ class Archive:
             return bool(self._files.isfile(self._path(name)))
         except OSError as fault:
             raise Unavailable(
-                f"The archive {self._url} cannot be looked at: {fault.strerror or fault}. Check"
+                f"The archive {self._url} cannot be looked at: {_reason(fault)}. Check"
                 " that archive.url is right and may be read."
             ) from fault
 
@@ -110,7 +110,7 @@ class Archive:
         return (
             path
             if self._folder is not None
-            else _without_login(str(self._files.unstrip_protocol(path)))
+            else f"{_without_secrets(str(self._files.unstrip_protocol(self._root)))}/{name}"
         )
 
     def _path(self, name: str) -> str:
@@ -128,7 +128,7 @@ class Archive:
         except OSError as fault:
             fix = next((fix for codes, fix in _FIXES if fault.errno in codes), _SEE_THE_DISK)
             raise Unavailable(
-                f"The archive cannot keep {path}: {fault.strerror or fault}. {fix}, and run this"
+                f"The archive cannot keep {path}: {_reason(fault)}. {fix}, and run this"
                 " again; nothing of the file is left behind."
             ) from fault
         if there is not None:
@@ -145,7 +145,7 @@ class Archive:
             self._files.pipe_file(path, data)
         except OSError as fault:
             raise Unavailable(
-                f"The archive cannot keep {place}: {fault.strerror or fault}. Check that"
+                f"The archive cannot keep {place}: {_reason(fault)}. Check that"
                 " archive.url is right and that its server runs, and run this again."
             ) from fault
 
@@ -183,13 +183,24 @@ def _stem(code: str, authority: str, sha256: str) -> str:
     return f"{stem}.{sha256[:HASH_LENGTH].lower()}"
 
 
-def _without_login(text: str) -> str:
-    """A URL, or words that hold one, without the user and the password before its host."""
-    return _LOGIN.sub("***@", text)
+def _without_secrets(text: str) -> str:
+    """A URL, or words that hold one, without the login before its host and what it asks for."""
+
+    def shown(found: re.Match[str]) -> str:
+        login, place, asked = found.groups(default="")
+        if "?" in login:  # where the one ends and the other begins cannot be told
+            return "://***"
+        return f"://{'***@' if login else ''}{place}{'?***' if asked else ''}"
+
+    return _URL.sub(shown, text)
+
+
+def _reason(fault: OSError) -> str:
+    return fault.strerror or _sentence(fault)
 
 
 def _sentence(fault: Exception) -> str:
-    return _without_login(str(fault)).rstrip(".")
+    return _without_secrets(str(fault)).rstrip(".")
 
 
 def _ascii(text: str) -> str:

@@ -1,5 +1,6 @@
 """All checks in their order, and what is hidden of what they say."""
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,8 @@ NETWORK_SECONDS = 15.0
 """How long a database, an archive or a relay may take in all."""
 STATISTICS_SECONDS = 60.0
 """How long a whole year may take to be pulled."""
+_QUERY = re.compile(r"(?<=://)[^?\s]*\?\S+")
+_VALUE = re.compile(r"=[^&\s]*[^&\s.:,;)]")
 _SHORTEST = 4  # characters of a secret that is looked for in what is said
 
 
@@ -123,4 +126,5 @@ def _secrets(settings: Settings) -> list[str]:
 def _hidden(text: str, secrets: list[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "***")
-    return text
+    # what a URL asks for may be a token under any name
+    return _QUERY.sub(lambda found: _VALUE.sub("=***", found[0]), text)

@@ -82,6 +82,8 @@ def shown(settings: Settings, key: str, value: object) -> str:
             return str(Database(absolute_url(text, settings.project, setting=key), setting=key))
         except LettersError:
             return "(not shown, as it is no database's URL)"
+    if key == "smtp.password_file" and not settings.password_file_is_there:
+        return "(not shown, as there is no such file)"
     if "://" in text:
         return _QUERY.sub("?***", _USERINFO.sub("***@", text))
     return text

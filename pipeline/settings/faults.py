@@ -23,6 +23,7 @@ _PATHS = ("archive.url", "template.path", "mail.capture", "smtp.password_file")
 _ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to")
 
 _HOST = re.compile(r"[^\s/@:\[\]]+")
+_SHORT_NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,2})?")
 _SHOWN = 40
 """Characters of a wrong value that are repeated."""
 
@@ -112,7 +113,8 @@ def explained(found: Iterable[Mapping[str, Any]], file: Path) -> Iterator[str]:
             yield f"{_place(key, file)}: It must be text in quotes, and is {_kind(given)}."
         else:
             yield (
-                f"{_place(key, file)}: It must be {_wanted(info)}, and is {_shown(given)}; "
+                f"{_place(key, file)}: It must be {_wanted(info)}, and is "
+                f"{_shown(given, secret=key.startswith('smtp.'))}; "
                 f"the usual value is {info.default}."
             )
 
@@ -146,11 +148,18 @@ def _is_choice(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, Enum)
 
 
-def _shown(given: object) -> str:
-    """A wrong number or choice, to be recognised by."""
+def _shown(given: object, *, secret: bool) -> str:
+    """A wrong number or choice, to be recognised by.
+
+    Where it may be a `secret`, as somebody may have put the relay's password in the wrong place,
+    nothing but a number as short as those that are wanted is repeated.
+    """
+    if isinstance(given, str) and not given:
+        return "empty"
+    repeated = isinstance(given, str | int | float) and not isinstance(given, bool)
+    if secret and repeated and not _SHORT_NUMBER.fullmatch(str(given)):
+        return "something else (not shown, as it may be a password)"
     if isinstance(given, str):
-        if not given:
-            return "empty"
         printable = "".join(one if one.isprintable() else " " for one in given)
         return f"'{printable[:_SHOWN]}{'…' if len(printable) > _SHOWN else ''}'"
     if isinstance(given, bool):
@@ -201,7 +210,15 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
         try:
             settings.path(_value(settings, key))
         except Misconfigured as error:
-            yield f"{_place(key, file)}: {error}"
+            said = str(error)
+            if key == "smtp.password_file":  # it may be the password itself
+                said = "Its ~ stands for nobody's home folder; write the whole path."
+            yield f"{_place(key, file)}: {said}"
+    if "memory://" in settings.archive.url.casefold():
+        yield (
+            f"{_place('archive.url', file)}: It names an archive in memory, which keeps no record; "
+            "name a folder, as in var/archive."
+        )
     for key in _ADDRESSES:
         value = _value(settings, key)
         if value or key == "mail.sender":

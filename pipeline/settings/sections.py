@@ -170,7 +170,8 @@ class Settings(BaseSettings):
         """The relay's password, read now from `smtp.password_file`; None where no file is set.
 
         Line breaks and blanks around it do not belong to it. Raises Misconfigured for a file that
-        cannot be read, or that holds anything but one line of text. The password is never shown.
+        cannot be read, or that holds anything but one line of text. The password is never shown,
+        nor the name of a file that is not there: somebody may have put the password in its place.
         """
         if not self.smtp.password_file:
             return None
@@ -178,13 +179,21 @@ class Settings(BaseSettings):
         told = f"The password file {file}, which smtp.password_file names,"
         must = "It must hold the password, on one line, and nothing else"
         try:
-            with file.open("rb") as opened:
-                data = opened.read(_PASSWORD_LIMIT + 1)
+            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for ever
+            try:
+                mode = os.fstat(descriptor).st_mode
+                if not stat.S_ISREG(mode):
+                    what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
+                    raise Misconfigured(f"{told} is {what}; name the file. {must}.")
+                with os.fdopen(descriptor, "rb", closefd=False) as opened:
+                    data = opened.read(_PASSWORD_LIMIT + 1)
+            finally:
+                os.close(descriptor)
             text = data.decode("utf-8").removeprefix("\ufeff").strip()
-        except IsADirectoryError:
-            raise Misconfigured(f"{told} is a folder; name the file. {must}.") from None
         except OSError as error:
-            raise Misconfigured(f"{told} cannot be read: {error.strerror}. {must}.") from error
+            if not self.password_file_is_there:
+                told = "The password file that smtp.password_file names"
+            raise Misconfigured(f"{told} cannot be read: {error.strerror}. {must}.") from None
         except UnicodeDecodeError:
             # not chained: what cannot be decoded is shown by the error, and may be the password
             raise Misconfigured(f"{told} is not UTF-8 text. {must}.") from None
@@ -193,6 +202,16 @@ class Settings(BaseSettings):
         if CONTROL.search(text) or len(data) > _PASSWORD_LIMIT:
             raise Misconfigured(f"{told} holds more than one line of text. {must}.")
         return text
+
+    @property
+    def password_file_is_there(self) -> bool:
+        """Whether smtp.password_file names something that exists, so that it can be shown."""
+        try:
+            return bool(self.smtp.password_file) and os.path.lexists(
+                self.path(self.smtp.password_file)
+            )
+        except (Misconfigured, OSError, ValueError):
+            return False
 
     def warnings(self) -> list[str]:
         """What works and should not stay so, as sentences: who else can read the password."""

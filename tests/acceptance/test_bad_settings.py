@@ -85,8 +85,8 @@ def test_every_wrong_setting_is_named_at_once(site: Site) -> None:
         "mail.sender in FILE: It must be text in quotes, and is a list.",
         "smtp.port in FILE: It must be a whole number from 1 to 65535, and is 99999; "
         "the usual value is 25.",
-        "smtp.security in FILE: It must be 'none', 'starttls' or 'tls', and is 'ssl'; "
-        "the usual value is none.",
+        "smtp.security in FILE: It must be 'none', 'starttls' or 'tls', and is something else "
+        "(not shown, as it may be a password); the usual value is none.",
         "convert.workers in the environment's LETTERS_CONVERT__WORKERS: It must be a whole number "
         "from 0 to 1024, and is 'many'; the usual value is 0.",
         "convert.timeout in FILE: It must be a number above 0 and up to 3600, and is inf; "

@@ -96,6 +96,30 @@ def test_elsewhere_a_location_is_a_url() -> None:
     assert Archive("memory://somewhere").location("a.pdf") == "memory:///somewhere/a.pdf"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"memory://x?token={SECRET}/{SECRET}", "memory:///x?***/a.pdf"),
+        (f"memory://x?v={SECRET}@y&w={SECRET}", "memory:///x?***/a.pdf"),
+    ],
+)
+def test_what_a_url_asks_for_is_not_shown(url: str, shown: str) -> None:
+    archive = Archive(url)
+    place = archive.location("a.pdf")
+    assert place == shown
+    with pytest.raises(Unavailable) as raised:
+        archive.get("a.pdf", HASH)
+    assert SECRET not in str(raised.value)
+    archive.put("a.pdf", DATA)
+    assert archive.get("a.pdf", HASH) == DATA
+    with pytest.raises(Refused) as refused:
+        archive.put("a.pdf", DATA + b"!")
+    assert SECRET not in str(refused.value)
+    with pytest.raises(Misconfigured) as odd:
+        Archive(f"nowhere://me:{SECRET}?{SECRET}@there/x")
+    assert SECRET not in str(odd.value)
+
+
 def test_an_unknown_protocol_is_for_a_person_to_mend() -> None:
     with pytest.raises(Misconfigured, match=r"nowhere://x .* Give a folder in archive\.url, or"):
         Archive("nowhere://x")

@@ -55,6 +55,11 @@ def site(folder: Path, **sections: dict[str, Any]) -> Settings:
     return load(config)
 
 
+def in_memory(settings: Settings, url: str) -> Settings:
+    """With an archive that is no folder; settings that are read refuse one in memory."""
+    return settings.model_copy(update={"archive": settings.archive.model_copy(update={"url": url})})
+
+
 def filled(folder: Path, **sections: dict[str, Any]) -> Settings:
     """A site with a year's statistics of two authorities."""
     settings = site(folder, **sections)
@@ -180,9 +185,9 @@ def test_settings_say_where_they_come_from_and_keep_their_secrets(
     monkeypatch.setenv("LETTERS_SOURCE__URL", f"postgresql://me:{SECRET}@db.example/cases")
     settings = site(
         tmp_path,
-        archive={"url": f"memory://key:{SECRET}@letters/x?secret={SECRET}"},
         smtp={"username": "me", "password_file": str(password)},
     )
+    settings = in_memory(settings, f"memory://key:{SECRET}@letters/x?secret={SECRET}")
     read, warned = finished(program.settings_read(settings))
     assert f"Read from {tmp_path}/letters.toml." in read.found
     assert "archive.url = memory://***@letters/x?***" in read.found
@@ -654,7 +659,7 @@ def test_an_archive_that_is_gone_with_its_letters(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_is_no_folder(tmp_path: Path) -> None:
-    [one] = finished(keeping.archive(site(tmp_path, archive={"url": "memory://letters-here"})))
+    [one] = finished(keeping.archive(in_memory(site(tmp_path), "memory://letters-here")))
     assert (one.state, "read back and deleted" in one.found) == (Kind.OK, True)
     [one] = finished(
         guarded("archive", partial(keeping.archive, site(tmp_path, archive={"url": "odd://x"})))
@@ -951,6 +956,7 @@ def test_in_capture_mode_the_relay_is_left_alone(tmp_path: Path) -> None:
 def test_no_secret_is_in_anything_that_is_said(tmp_path: Path) -> None:
     secrets = {name: f"{SECRET}-{name}" for name in ("ledger", "source", "archive", "smtp")}
     port = free_port()
+    secrets_of_urls = {**secrets, "query": f"{SECRET}-query"}
     # a relay that knows the others' secrets, and tells
     told = "".join(f"250-X{value}\r\n250-ODD {value}\r\n" for value in secrets.values())
     answers = {
@@ -962,14 +968,17 @@ def test_no_secret_is_in_anything_that_is_said(tmp_path: Path) -> None:
         settings = to_relay(tmp_path, server.port, username="me", password=secrets["smtp"])
         settings = site(
             tmp_path,
-            database={"url": f"postgresql://me:{secrets['ledger']}@127.0.0.1:{port}/l"},
+            database={
+                "url": f"postgresql://me:{secrets['ledger']}@127.0.0.1:{port}/l"
+                f"?application_name={secrets_of_urls['query']}"
+            },
             source={"url": f"postgresql://127.0.0.1:{port}/s?user=me&password={secrets['source']}"},
-            archive={"url": f"memory://k:{secrets['archive']}@here"},
             mail=settings.mail.model_dump(mode="json"),
             smtp=settings.smtp.model_dump(mode="json"),
         )
+        settings = in_memory(settings, f"memory://k:{secrets['archive']}@here")
         found = finished(look(settings, quick=True))
         assert "MAIL" not in server.verbs
     assert {one.check for one in found if one.state is Kind.FAULT} >= {"ledger", "relay login"}
-    for secret in secrets.values():
+    for secret in secrets_of_urls.values():
         assert secret not in repr(found), [one for one in found if secret in repr(one)]

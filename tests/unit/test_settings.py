@@ -187,6 +187,7 @@ SECONDS = "It must be a number above 0 and up to 3600"
 SIXTY = "the usual value is 60.0"
 CORES = "It must be a whole number from 0 to 1024"
 NONE = "the usual value is 0"
+HIDDEN = "something else (not shown, as it may be a password)"
 PORT = "It must be a whole number from 1 to 65535"
 MODE = "It must be 'capture', 'redirect' or 'live'"
 KEEP = "the usual value is capture"
@@ -225,11 +226,19 @@ ALONE = (
         ("[smtp]\nport = true", f"smtp.port in FILE: {PORT}, and is true; the usual value is 25."),
         (
             f"[smtp]\nport = '{'smtp' * 20}'",
-            f"smtp.port in FILE: {PORT}, and is '{'smtp' * 10}…'; the usual value is 25.",
+            f"smtp.port in FILE: {PORT}, and is {HIDDEN}; the usual value is 25.",
+        ),
+        (
+            "[smtp]\nport = 1234567",
+            f"smtp.port in FILE: {PORT}, and is {HIDDEN}; the usual value is 25.",
+        ),
+        (
+            f"[convert]\nworkers = '{'many' * 20}'",
+            f"convert.workers in FILE: {CORES}, and is '{'many' * 10}…'; {NONE}.",
         ),
         (
             "[smtp]\nsecurity = 'ssl'",
-            "smtp.security in FILE: It must be 'none', 'starttls' or 'tls', and is 'ssl'; "
+            f"smtp.security in FILE: It must be 'none', 'starttls' or 'tls', and is {HIDDEN}; "
             "the usual value is none.",
         ),
         (
@@ -278,6 +287,16 @@ ALONE = (
         ('[template]\npath = "C:\\templates\\n.docx"', f"template.path in FILE: {UNSEEN}"),
         ("[smtp]\nhost = 'smtp://relay.example'", f"smtp.host in FILE: {ALONE}"),
         ("[smtp]\nhost = 'relay.example:25'", f"smtp.host in FILE: {ALONE}"),
+        (
+            "[smtp]\npassword_file = '~swordfish'",
+            "smtp.password_file in FILE: Its ~ stands for nobody's home folder; "
+            "write the whole path.",
+        ),
+        (
+            "[archive]\nurl = 'memory://letters'",
+            "archive.url in FILE: It names an archive in memory, which keeps no record; "
+            "name a folder, as in var/archive.",
+        ),
         ("[smtp]\nhost = 'two words'", f"smtp.host in FILE: {ALONE}"),
         ("[smtp]\nhost = '[::1]'", f"smtp.host in FILE: {ALONE}"),
     ],
@@ -430,6 +449,21 @@ def test_a_password_file_holds_the_password_and_nothing_else(
 def test_a_password_file_is_a_file(tmp_path: Path, name: str, expected: str) -> None:
     settings = loaded(tmp_path, f"[smtp]\nusername = 'u'\npassword_file = '{name}'")
     with pytest.raises(Misconfigured, match=expected):
+        settings.password()
+    assert settings.warnings() == []
+
+
+def test_a_password_in_place_of_its_file_is_not_repeated(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, "[smtp]\nusername = 'u'\npassword_file = 'swordfish'")
+    with pytest.raises(Misconfigured, match=r"smtp\.password_file names cannot be read") as raised:
+        settings.password()
+    assert "swordfish" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_pipe_for_a_password_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    settings = loaded(tmp_path, "[smtp]\nusername = 'u'\npassword_file = 'pipe'")
+    with pytest.raises(Misconfigured, match=r"pipe, which .* names, is no ordinary file"):
         settings.password()
     assert settings.warnings() == []
 

@@ -293,9 +293,8 @@ def test_what_a_refused_run_leaves_behind_is_no_database_of_ones_own(tmp_path: P
     environment = ["env", f"LETTERS_HOME={tmp_path}", template, sys.executable]
 
     def state() -> str:
-        command = [*environment, ROOT / "setup/sample.py"]
-        given = subprocess.run(command, capture_output=True, text=True, check=True)
-        return given.stdout.strip()
+        command = [*environment, str(ROOT / "setup/sample.py")]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     refused = subprocess.run(
         [*environment, "-m", "pipeline", "run", "2020"], capture_output=True, text=True, check=False
