@@ -36,11 +36,13 @@ def verify(
     a lost PDF again: the ledger keeps all that its letter says, but only with the same template,
     the same LibreOffice and the same fonts would that come out as the same bytes.
 
-    Files that the ledger does not name are counted and listed. A killed run leaves such files; they
-    are harmless.
+    Files that the ledger does not name are counted and listed. Letters (PDF) left behind by a run
+    that was killed or that ran beside another are harmless. Messages that the ledger does not know
+    of are not, nor is any file when it names none at all: the ledger may be an older copy, or
+    another one than the archive belongs to, and what they record may have been sent already.
 
-    Ends with 0 when every file is sound, 1 when one is not, 69 when the archive or the ledger
-    cannot be reached.
+    Ends with 0 when every file is sound, 1 when one is not or a message is not known, 69 when the
+    archive or the ledger cannot be reached.
 
     Example: letters verify 2020
     """
@@ -55,7 +57,7 @@ def verify(
         print_json(as_facts(tally, year, place))
     else:
         print_audit(tally, year, place)
-    raise typer.Exit(1 if tally.problems else 0)
+    raise typer.Exit(1 if tally.needs_a_person else 0)
 
 
 def export(

@@ -1,5 +1,6 @@
 """What an archive was found to hold, against what the ledger says it should."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,8 @@ from pipeline.display.console import counted, out
 
 _SHOWN = 20  # files that the ledger does not name, before the rest is only counted
 
+_MESSAGE = re.compile(r"\d{4}/messages/[^/]+\.eml")
+
 _KINDS = {
     Kind.LETTER: ("letter (PDF)", "letters (PDF)"),
     Kind.MESSAGE: ("message (.eml)", "messages (.eml)"),
@@ -19,13 +22,33 @@ _KINDS = {
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What was found: how many of each kind in which condition, and what is not sound."""
+    """What was found: how many of each kind in which condition, and what is not sound.
+
+    Of what the ledger does not name, `strange` are the places of messages, which may record mail
+    that this ledger does not know of, and `unnamed` those of all the rest.
+    """
 
     counts: Mapping[Kind, Counter[Condition]] = field(
         default_factory=lambda: {kind: Counter() for kind in Kind}
     )
     problems: list[Finding] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
     unnamed: list[str] = field(default_factory=list)
+
+    @property
+    def names_any(self) -> bool:
+        """Whether the ledger names any file at all."""
+        return any(self.counts[kind].total() for kind in _KINDS)
+
+    @property
+    def foreign(self) -> list[str]:
+        """Places of files that speak for another ledger: all of them if this one names none."""
+        return self.strange if self.names_any else self.strange + self.unnamed
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether a file is not sound, or speaks for another ledger."""
+        return bool(self.problems or self.foreign)
 
     def take(self, findings: Iterable[Finding]) -> None:
         """Count them all, and keep what is not sound."""
@@ -34,7 +57,8 @@ class Tally:
             if one.needs_a_person:
                 self.problems.append(one)
             elif one.condition is Condition.NOT_NAMED:
-                self.unnamed.append(one.place)
+                kept = self.strange if _MESSAGE.fullmatch(one.name) else self.unnamed
+                kept.append(one.place)
 
 
 def as_facts(tally: Tally, year: int | None, archive: str) -> dict[str, Any]:
@@ -51,7 +75,8 @@ def as_facts(tally: Tally, year: int | None, archive: str) -> dict[str, Any]:
             for kind in _KINDS
         },
         "problems": [asdict(one) for one in tally.problems],
-        "unnamed": tally.unnamed,
+        "unknown": tally.foreign,
+        "unnamed": tally.unnamed if tally.names_any else [],
     }
 
 
@@ -76,11 +101,13 @@ def print_audit(tally: Tally, year: int | None, archive: str) -> None:
             "that was frozen is ever made anew: what was sent must stay what was sent.",
             style="bold red",
         )
-    elif any(tally.counts[kind].total() for kind in _KINDS):
+    elif tally.names_any:
         out.print("Every file that the ledger names is there and has its hash.", style="green")
     else:
         out.print("The ledger names no files yet.")
-    _print_unnamed(tally.unnamed)
+    _print_foreign(tally)
+    if tally.names_any:
+        _print_unnamed(tally.unnamed)
 
 
 def _print_problem(one: Finding) -> None:
@@ -106,17 +133,39 @@ def _print_problem(one: Finding) -> None:
     out.print()
 
 
+def _print_foreign(tally: Tally) -> None:
+    if not tally.foreign:
+        return
+    out.print()
+    files = counted(len(tally.foreign), "file" if tally.strange != tally.foreign else "message")
+    out.print(
+        f"The archive holds {files} that this ledger does not know of. Is it an older copy of the "
+        "ledger, or database.url another one? Do not send before that is clear: what they record "
+        "may have been sent already.",
+        style="bold red",
+    )
+    out.print(
+        "Such a file can also be left behind by a run killed in the very moment of writing one "
+        "down, or belong to one that is at work now; then it is harmless."
+    )
+    _print_places(tally.foreign)
+
+
 def _print_unnamed(unnamed: list[str]) -> None:
     if not unnamed:
         return
     out.print()
     files = counted(len(unnamed), "file", "files")
     out.print(
-        f"The ledger does not name {files}. What a killed run leaves behind is harmless; nothing "
-        "is deleted here.",
+        f"The ledger does not name {files}. What was left behind by a run that was killed or that "
+        "ran beside another is harmless; nothing is deleted here.",
         style="yellow",
     )
-    for place in unnamed[:_SHOWN]:
+    _print_places(unnamed)
+
+
+def _print_places(places: list[str]) -> None:
+    for place in places[:_SHOWN]:
         out.print(f"  {place}", markup=False)
-    if len(unnamed) > _SHOWN:
-        out.print(f"  and {len(unnamed) - _SHOWN:,} more; --json lists them all")
+    if len(places) > _SHOWN:
+        out.print(f"  and {len(places) - _SHOWN:,} more; --json lists them all")

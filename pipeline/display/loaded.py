@@ -8,6 +8,8 @@ from rich.table import Table
 from pipeline.display.console import out
 from pipeline.importer import Loaded
 
+_ANY_WIDTH = 1_000  # characters
+
 
 def print_loaded(loaded: Loaded, open_years: Sequence[int]) -> None:
     """What an import changed, relation by relation, and what to look at.
@@ -15,7 +17,8 @@ def print_loaded(loaded: Loaded, open_years: Sequence[int]) -> None:
     `open_years` are those whose open run the import may concern.
     """
     table = _table(loaded)
-    if out.is_terminal and out.measure(table).maximum > out.width:
+    needed = out.measure(table, options=out.options.update(width=_ANY_WIDTH)).maximum
+    if out.is_terminal and needed > out.width:
         for name, one in loaded.counts.items():
             changes = [f"{number:,} {what}" for what, number in asdict(one).items() if number]
             out.print(f"{name}: {', '.join(changes) or 'nothing'}", markup=False)

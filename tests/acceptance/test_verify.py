@@ -46,7 +46,7 @@ def test_everything_is_there_and_has_its_hash(site: Site) -> None:
     for arguments in ((), ("2020",)):
         facts = site.json("verify", *arguments)
         assert sound(facts) == {"letter": 2, "message": 2, "template": 1}
-        assert (facts["problems"], facts["unnamed"]) == ([], [])
+        assert (facts["problems"], facts["unknown"], facts["unnamed"]) == ([], [], [])
 
 
 def test_each_wrong_file_is_named_with_whose_it_is_and_what_to_do(site: Site) -> None:
@@ -96,9 +96,42 @@ def test_what_is_left_over_is_listed_and_no_fault(site: Site) -> None:
         path.write_bytes(b"left by a killed run")
     said = site.letters("verify").stdout
     assert "The ledger does not name 30 files." in said
+    assert "left behind by a run that was killed or that ran beside another is harmless" in said
     assert "and 10 more" in said
     assert sorted(site.json("verify")["unnamed"]) == sorted(map(str, left))
     assert all(path.exists() for path in left)
+
+
+def test_messages_that_the_ledger_does_not_know_need_a_person(site: Site) -> None:
+    known = one(site, f"2020/messages/{STEVENAGE}-*.eml")
+    strange = known.with_name("E07000001-elsewhere.0123456789ab.eml")
+    shutil.copy(known, strange)
+    left = site.archive / "2020" / "E07000001-elsewhere.0123456789ab.pdf"
+    left.write_bytes(b"left by a killed run")
+    said = " ".join(site.letters("verify", "2020", expect=1).stdout.split())
+    assert "The archive holds 1 message that this ledger does not know of. Is it an older" in said
+    assert "Do not send before that is clear" in said
+    assert "by a run killed in the very moment of writing one down" in said
+    assert str(strange) in said
+    assert "The ledger does not name 1 file." in said
+    facts = site.json("verify", expect=1)
+    assert (facts["problems"], facts["unknown"]) == ([], [str(strange)])
+    assert facts["unnamed"] == [str(left)]
+
+
+def test_an_archive_beside_a_ledger_that_names_nothing_needs_a_person(
+    site: Site, tmp_path: Path
+) -> None:
+    other = Site(site.folder, database=f"sqlite:///{tmp_path}/another.db")
+    other.letters("db", "upgrade")
+    said = other.letters("verify", expect=1).stdout
+    assert "The ledger names no files yet." in said
+    assert "The archive holds 5 files that this ledger does not know of." in said
+    assert "database.url" in said
+    facts = other.json("verify", expect=1)
+    assert (len(facts["unknown"]), facts["unnamed"]) == (5, [])
+    shutil.rmtree(site.archive)
+    assert other.json("verify")["unknown"] == []
 
 
 def test_a_run_that_was_killed_leaves_nothing_that_is_wrong(tmp_path: Path) -> None:
