@@ -101,10 +101,10 @@ prepare_python() {
             python=$(find_python) || python=
         fi
         if [ -z "$python" ]; then
-            stop 69 "Python 3.11 or newer is needed and was not found; install it (Debian, Ubuntu: apt-get install python3 python3-venv)."
+            stop 69 "Python 3.11 or newer is needed and was not found; install what is missing (Debian, Ubuntu: apt-get install --no-install-recommends $(packages_missing python3 python3-venv))."
         fi
         if ! brings_pip "$python" && ! "$python" -m pip --version >/dev/null 2>&1; then
-            stop 69 "Python $(version_of "$python") cannot make an environment here; as an administrator: apt-get install python$(version_of "$python")-venv"
+            stop 69 "Python $(version_of "$python") cannot make an environment here; as an administrator: apt-get install --no-install-recommends $(packages_missing "python$(version_of "$python")-venv")"
         fi
         [ ! -e .venv ] || say "The environment in .venv is broken or was made elsewhere; it is made anew."
         step "Making a Python $(version_of "$python") environment in .venv" make_environment "$python" ||

@@ -105,6 +105,32 @@ fonts_found() {
     command -v fc-list >/dev/null 2>&1 && fc-list 2>/dev/null | grep -q 'Liberation Sans'
 }
 
+# The same by the files alone, where there is no .venv yet that could run the project's search.
+writer_seen() {
+    for part in /usr/lib/libreoffice/program/libswlo.so /usr/lib64/libreoffice/program/libswlo.so \
+        /opt/libreoffice*/program/soffice.bin "${LETTERS_SOFFICE:-/nonexistent}"; do
+        [ ! -e "$part" ] || return 0
+    done
+    return 1
+}
+
+bridge_seen() {
+    # A LibreOffice from elsewhere brings a Python of its own.
+    for part in /opt/libreoffice*/program/python; do
+        [ ! -e "$part" ] || return 0
+    done
+    [ -n "${LETTERS_SOFFICE:-}" ] || /usr/bin/python3 -I -c 'import uno' >/dev/null 2>&1
+}
+
+# packages_missing PACKAGE...: print these and all others that are missing, so that whoever has to
+# ask an administrator asks once.
+packages_missing() {
+    writer_seen || set -- "$@" libreoffice-writer-nogui
+    bridge_seen || set -- "$@" python3-uno
+    fonts_found || set -- "$@" fonts-liberation
+    printf '%s\n' "$*"
+}
+
 # ---- a newer LibreOffice for Debian 12
 
 backports=/etc/apt/sources.list.d/letters-backports.sources

@@ -79,7 +79,7 @@ class Teller:
         """Say what is about to happen."""
         out.print(
             f"The schedule is running: it looks every {counted(every, 'second')} at what is due. "
-            f"The letters are {_SENT[mode]}.",
+            f"The letters are {_SENT[mode]}.{' Ctrl-C stops it.' if out.is_terminal else ''}",
             markup=False,
         )
 
@@ -154,7 +154,7 @@ def _by_steps(starts: Iterable[Start]) -> list[tuple[list[Step], list[int]]]:
 
 
 def _missed(steps: Sequence[Step], years: Sequence[int]) -> Line:
-    when = "its day" if len(years) == 1 else "their days"
+    when = "their day" if len(years) == 1 else "their days"
     which = f"the letters of {_listed(years)}"
     year = str(years[0]) if len(years) == 1 else "YEAR"
     if steps == [Step.PREPARE]:

@@ -83,6 +83,8 @@ def test_help_is_given_from_any_folder(command: str, tmp_path: Path) -> None:
         [ROOT / command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert given.stdout.startswith(f"Usage: ./{command}")
+    if command == "start":
+        assert max(map(len, given.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("command", ["start", "check"])
@@ -209,6 +211,37 @@ def test_a_python_that_only_complains_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "python3").unlink()
     given = ran("PATH=$1; find_python || echo none", str(tmp_path))
     assert given.stdout == "none\n"
+
+
+@pytest.mark.parametrize(
+    ("python", "packages"),
+    [("", "python3 python3-venv"), ("python3.11", "python3.11-venv")],
+)
+@pytest.mark.parametrize("there", [True, False])
+def test_all_that_is_missing_is_named_in_one_line(
+    python: str, packages: str, there: bool, tmp_path: Path
+) -> None:
+    outcome = 0 if there else 1
+    parts = "".join(
+        f"{part}() {{ return {outcome}; }}; "
+        for part in ("writer_seen", "bridge_seen", "fonts_found")
+    )
+    program(
+        tmp_path, "python3.11", "[ $# -eq 2 ] && case $2 in *print*) echo 3.11;; *) exit 1; esac"
+    )
+    found = f"{tmp_path}/{python}" if python else ""
+    given = ran(
+        f"{parts} environment_sound() {{ return 1; }}; obtain_python() {{ :; }}; "
+        'find_python() { [ -n "$found" ] && echo "$found"; }; '
+        "found=$1; prepare_python requirements.txt",
+        found,
+        root=tmp_path,
+    )
+    assert given.returncode == 69
+    [line] = given.stderr.splitlines()
+    rest = "" if there else " libreoffice-writer-nogui python3-uno fonts-liberation"
+    assert f"apt-get install --no-install-recommends {packages}{rest}" in line
+    assert there != ("fonts-liberation" in line)
 
 
 def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
