@@ -77,11 +77,14 @@ def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _
         try:
             request = asked.request(part=one.authority)
             before = messages.repeated(db, one.id, sender, request, now=now())
+            hindered = None if before else hindrances.hindrance(db, one.id, sender.mode)
+            if hindered:  # perhaps by the message of the same request, made this very moment
+                before = messages.repeated(db, one.id, sender, request, now=now())
         except Refused as refused:
             piles.left_out.append((one, str(refused)))
             continue
         if before is None:
-            hindered = hindrances.hindrance(db, one.id, sender.mode) or _lost(pipeline, one)
+            hindered = hindered or _lost(pipeline, one)
         else:
             hindered = hindrances.held(db, one.id) if before.unsent else None
         if hindered:

@@ -230,7 +230,7 @@ def test_what_is_not_there_is_said_without_a_traceback(site: Site, tmp_path: Pat
     assert not (site.folder / "letters.db").exists()
     site.letters("import", str(part_of_the_sample(tmp_path / "data", SOME[:1])))
     assert "no edition of 2021" in site.letters("run", "2021", expect=2).stderr
-    assert "There are no letters of 2020" in site.letters("status", "2020", expect=2).stderr
+    assert "There are no letters of 2020" in site.letters("send", "2020", expect=2).stderr
     site.letters("run", "twenty", expect=2)
     site.letters("frobnicate", expect=2)
     nowhere = site.letters("--config", "/nowhere.toml", "status", "2020", expect=78)
