@@ -20,6 +20,8 @@ from pipeline.errors import LettersError, Misconfigured
 from pipeline.settings import Settings, load
 
 BEGUN = Path("var/sample-begun")
+USUAL = Path("var/letters.db")
+"""The sample's database; whoever names another means it for statistics of their own."""
 
 
 def state(settings: Settings) -> str:
@@ -27,8 +29,10 @@ def state(settings: Settings) -> str:
     kind, _, file = settings.database.url.partition(":///")
     if kind != "sqlite" or settings.source.url or settings.mail.mode is not Mode.CAPTURE:
         return "elsewhere"
-    begun = (settings.project / BEGUN).exists()
     path = settings.path(file.partition("?")[0])
+    if path != settings.project / USUAL:
+        return "elsewhere"
+    begun = (settings.project / BEGUN).exists()
     return "fresh" if begun or not path.exists() or _is_empty(settings) else "there"
 
 

@@ -350,6 +350,8 @@ def test_what_a_refused_run_leaves_behind_is_no_database_of_ones_own(tmp_path: P
         ("", ["letters.db"], "there"),
         ('[mail]\nmode = "live"', [], "elsewhere"),
         ('[source]\nurl = "sqlite:///var/cases.db"', [], "elsewhere"),
+        ('[database]\nurl = "sqlite:///var/own/letters.db"', [], "elsewhere"),
+        ('[database]\nurl = "sqlite:///var/letters.db?timeout=9"', ["letters.db"], "there"),
         ('[database]\nurl = "postgresql://ledger.example/letters"', [], "elsewhere"),
     ],
 )
