@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline import audit, bootstrap
+from pipeline.cli.finding import no_letters_of
 from pipeline.cli.options import AnyYear, AsJson, Config, Year, settings_now
 from pipeline.cli.writing import STANDARD_OUTPUT, Force, output
 from pipeline.database import Database
@@ -16,7 +17,7 @@ from pipeline.display.progress import watching
 from pipeline.errors import Refused
 from pipeline.ledger import account, files
 from pipeline.ledger.account import Entry
-from pipeline.run import Progress
+from pipeline.run import Pipeline, Progress
 
 
 def verify(
@@ -48,7 +49,7 @@ def verify(
     """
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
         if year is not None:
-            _require(pipeline.ledger, year)
+            _require(pipeline, year)
         tally = Tally()
         with watching(quiet=as_json) as watch:
             tally.take(audit.examine(pipeline.ledger, pipeline.archive, year, progress=watch))
@@ -100,7 +101,7 @@ def export(
     """
     to_file = out is not None and out != STANDARD_OUTPUT
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
-        _require(pipeline.ledger, year)
+        _require(pipeline, year)
         # A bar would be drawn into the data where both go to the same terminal, be it by a pipe.
         quiet = as_json or not to_file
         with output(out, force=force) as file, watching(quiet=quiet) as watch:
@@ -124,8 +125,7 @@ def _watched(ledger: Database, year: int, watch: Progress) -> Iterator[Entry]:
         watch.end()
 
 
-def _require(ledger: Database, year: int) -> None:
-    known = files.years(ledger)
+def _require(pipeline: Pipeline, year: int) -> None:
+    known = files.years(pipeline.ledger)
     if year not in known:
-        listed = ", ".join(map(str, known)) or "none"
-        raise Refused(f"No run of {year} is on record (there is: {listed}); letters run {year}")
+        raise Refused(no_letters_of(pipeline, year, known))

@@ -9,7 +9,7 @@ import typer
 
 from pipeline import bootstrap, owner, run
 from pipeline.cli import completion
-from pipeline.cli.finding import letter_of, run_of
+from pipeline.cli.finding import agreed, letter_of, run_of
 from pipeline.cli.options import AsJson, By, Config, Year, YearOption, person, settings_now
 from pipeline.display.console import counted, err, out, print_json
 from pipeline.display.progress import watching
@@ -196,7 +196,7 @@ def _ask(question: str) -> None:
         return
     if not sys.stderr.isatty():
         raise Refused("The question cannot be seen here; say --yes to go on without it.")
-    if not typer.confirm(question, err=True):
+    if not agreed(question):
         err.print("Nothing was changed.")
         raise typer.Exit(1)
 

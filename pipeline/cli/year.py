@@ -16,7 +16,7 @@ from pipeline.display.progress import watching
 from pipeline.display.summary import print_not_begun, print_summary
 from pipeline.engines.local import LocalEngine
 from pipeline.errors import LettersError
-from pipeline.ledger import runs, starts, story
+from pipeline.ledger import hindrances, runs, starts, story
 from pipeline.ledger.starts import Start
 from pipeline.source import Dates
 
@@ -98,7 +98,7 @@ def status(year: Year, as_json: AsJson = False, config: Config = None) -> None: 
         elif as_json:
             print_json({"year": year, "mode": mode.value, **_due(dates, missed)})
         else:
-            print_not_begun(year, dates, missed)
+            print_not_begun(year, dates, missed, hindrances.cancelled(pipeline.ledger, year))
 
 
 def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001

@@ -22,11 +22,13 @@ _MODES = {
 }
 
 
-def print_not_begun(year: int, dates: Dates | None, missed: Sequence[Start]) -> None:
-    """A year that has an edition and no run yet."""
+def print_not_begun(
+    year: int, dates: Dates | None, missed: Sequence[Start], cancelled: str | None
+) -> None:
+    """A year that has an edition and no run, or none any more: `cancelled` says who and why."""
     out.print(f"[bold]Annual letters {year}[/]")
     out.print()
-    out.print("Nothing has been begun.")
+    out.print(cancelled or "Nothing has been begun.", markup=False)
     if dates is not None:
         now = datetime.now(UTC)
         for what, at in (("made", dates.prepare_at), ("sent", dates.dispatch_at)):

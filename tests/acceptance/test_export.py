@@ -184,5 +184,5 @@ def test_rehearsals_of_a_run_that_was_given_up_are_told_apart(sent: Site, tmp_pa
 def test_a_year_that_never_was_is_refused(sent: Site, tmp_path: Path) -> None:
     file = tmp_path / "account.csv"
     said = sent.letters("export", "2019", "--out", str(file), expect=2).stderr
-    assert "No run of 2019" in said
+    assert "There are no letters of 2019" in said
     assert not file.exists()

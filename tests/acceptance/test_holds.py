@@ -195,7 +195,8 @@ def test_after_approval_a_run_is_cancelled_before_it_can_change(
     assert "approved as they stand by Ann" in refused
     assert "letters cancel 2020" in refused
     imported.letters("cancel", "2020", "--reason", "Watford corrected", "--yes", env=wanted)
-    assert "Nothing has been begun" in imported.letters("status", "2020").stdout
+    told = imported.letters("status", "2020").stdout
+    assert "Watford corrected" in told, "who cancelled it, and why"
     done = imported.letters("run", "2020", expect=1, env=wanted)
     assert "1 more person must approve" in done.stdout
     assert imported.mail() == []

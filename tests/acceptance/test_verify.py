@@ -164,4 +164,4 @@ def test_an_archive_that_is_gone_is_one_sentence(site: Site) -> None:
 
 
 def test_a_year_that_never_was_is_refused(site: Site) -> None:
-    assert "No run of 2019" in site.letters("verify", "2019", expect=2).stderr
+    assert "There are no letters of 2019" in site.letters("verify", "2019", expect=2).stderr
