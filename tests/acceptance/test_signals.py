@@ -5,11 +5,12 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.site import LETTERS, Site, part_of_the_sample
+from tests.acceptance.site import LETTERS, Site, part_of_the_sample, read_sample
 from tests.acceptance.test_holds import SlowRelay, running
 
 STEVENAGE, WATFORD = "E07000243", "E07000103"
@@ -125,3 +126,19 @@ def test_ctrl_c_before_the_command_has_begun_is_one_line(prepared: Site) -> None
     )
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == f"Interrupted. {INTERRUPTED}\n"
+
+
+def test_kill_9_says_nothing_of_semaphores(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    codes = [row["code"] for row in read_sample("authorities")[:30]]
+    site.letters("import", str(part_of_the_sample(tmp_path / "data", codes)))
+    preparing = site.start("run", "2020")
+    while not list(site.archive.glob("2020/*.pdf")):
+        assert preparing.poll() is None
+        time.sleep(0.05)
+    preparing.kill()
+    _, errors = preparing.communicate(timeout=60)  # to the end of the process that tidies up
+    assert preparing.returncode == -signal.SIGKILL
+    assert "Preparing" in errors
+    assert "semaphore" not in errors
+    assert "Warning" not in errors
