@@ -26,9 +26,6 @@ _CONNECT_TIMEOUT_S = 10
 
 _WRITE = "write for example sqlite:///var/letters.db or postgresql://user@host/name."
 
-# Of libpq's connection options, the ones that nobody should read.
-_SECRET_OPTIONS = ("password", "sslpassword")
-
 # PostgreSQL's SQLSTATEs: insufficient_privilege, invalid_schema_name, read_only_sql_transaction.
 _NOT_ALLOWED = frozenset({"42501", "3F000"})
 _READ_ONLY_TRANSACTION = "25006"
@@ -94,9 +91,9 @@ class Database:
         """The URL without its password, fit for people and logs."""
         if self.path:
             return str(self.path)
-        # SQLAlchemy hides the password in its usual place only
-        shown = self._url.difference_update_query(_SECRET_OPTIONS)
-        return shown.render_as_string(hide_password=True)
+        # SQLAlchemy hides the password in its usual place only; an option, or a misspelt one, may
+        # hold another
+        return self._url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
