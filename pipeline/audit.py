@@ -8,12 +8,14 @@ import email
 import email.policy
 import hashlib
 import os
+import re
 from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from email.parser import BytesHeaderParser
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -29,6 +31,8 @@ from pipeline.run import Progress, template_name
 
 _READERS = 4
 _AHEAD = 4  # files handed out per reader: more would only fill memory
+_HEAD = 64 * 1024  # of a message, in which its Message-ID stands
+_MESSAGE = re.compile(r"\d{4}/messages/[^/]+\.eml")
 _CHUNK = 500
 
 
@@ -57,7 +61,8 @@ class Finding:
 
     `name` is its name within the archive and `place` where that is; `said` is what is wrong, in a
     sentence. `year` and `authority` say whose it is, and `carrier` is the place of a sound message
-    that the same PDF is attached to.
+    that the same PDF is attached to. A `stranger` is a message that the ledger has never frozen: it
+    may record mail that this ledger does not know of.
     """
 
     kind: Kind
@@ -70,6 +75,7 @@ class Finding:
     authority: str | None = None
     authority_name: str | None = None
     carrier: str | None = None
+    stranger: bool = False
 
     @property
     def needs_a_person(self) -> bool:
@@ -190,7 +196,24 @@ def _unnamed(
                     condition=Condition.NOT_NAMED,
                     name=_text(name),
                     place=f"{place_of(archive)}/{_text(name)}",
+                    stranger=_is_stranger(db, f"{place_of(archive)}/{name}", name),
                 )
+
+
+def _is_stranger(db: Database, place: str, name: str) -> bool:
+    """Whether a file is a message that the ledger has never frozen, in these bytes or in others.
+
+    Of two that wrote the same message down at once, or of one that was killed between writing and
+    recording, the ledger has the message in the other's bytes: that is harmless.
+    """
+    if not _MESSAGE.fullmatch(name):
+        return False
+    try:
+        with fsspec.open(place, "rb") as file:
+            head = BytesHeaderParser().parsebytes(file.read(_HEAD))
+    except OSError:
+        return True
+    return not files.is_frozen(db, str(head.get("Message-ID", "")).strip())
 
 
 def _text(name: str) -> str:

@@ -118,7 +118,8 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
     if as_json:
         print_json({"year": year, "by": approver, "digest": digest, "awaiting": awaiting})
     else:
-        out.print(f"{approver} has approved the letters of {year} as they stand ({digest[:12]}).")
+        told = f"{approver} has approved the letters of {year} as they stand ({digest[:12]})."
+        out.print(told, markup=False)
         if awaiting:
             out.print(f"{awaiting} more must approve before anything is sent.")
         elif not settings.approval.people:

@@ -1,6 +1,5 @@
 """What an archive was found to hold, against what the ledger says it should."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,8 +9,6 @@ from pipeline.audit import Condition, Finding, Kind
 from pipeline.display.console import counted, out
 
 _SHOWN = 20  # files that the ledger does not name, before the rest is only counted
-
-_MESSAGE = re.compile(r"\d{4}/messages/[^/]+\.eml")
 
 _KINDS = {
     Kind.LETTER: ("letter (PDF)", "letters (PDF)"),
@@ -57,7 +54,7 @@ class Tally:
             if one.needs_a_person:
                 self.problems.append(one)
             elif one.condition is Condition.NOT_NAMED:
-                kept = self.strange if _MESSAGE.fullmatch(one.name) else self.unnamed
+                kept = self.strange if one.stranger else self.unnamed
                 kept.append(one.place)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pipeline.checks import Check, Kind
 from pipeline.delivery import Mode
-from pipeline.display.console import counted, out
+from pipeline.display.console import counted, harmless_json, out
 from pipeline.settings import Settings
 
 _SIGNS = {
@@ -62,7 +62,7 @@ def as_json(found: Sequence[Check]) -> None:
     """The checks as a list, and nothing else, on standard output."""
     rows = [{**asdict(one), "state": one.state.value} for one in found]
     text = json.dumps(rows, ensure_ascii=not _can("é✓"), indent=2)
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{harmless_json(text)}\n")
 
 
 def _ready(settings: Settings) -> str:

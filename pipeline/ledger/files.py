@@ -99,6 +99,16 @@ def carriers(db: Database, pdf: str) -> list[tuple[str, str]]:
     return [(row.eml, row.eml_sha256) for row in rows]
 
 
+def is_frozen(db: Database, message_id: str) -> bool:
+    """Whether there is a message of this Message-ID whose bytes are on record."""
+    m = schema.messages
+    with db.read() as connection:
+        found = connection.scalar(
+            sa.select(m.c.id).where(m.c.message_id == message_id, m.c.eml.is_not(None))
+        )
+    return found is not None
+
+
 def named(db: Database, names: Collection[str]) -> set[str]:
     """Which of these names within the archive are a letter's or a message's."""
     table, m = schema.letters, schema.messages

@@ -104,7 +104,7 @@ def test_a_file_is_whole_marked_and_private(sent: Site, tmp_path: Path) -> None:
     file = tmp_path / "account.csv"
     done = sent.letters("export", "2020", "--out", str(file))
     assert done.stdout == ""
-    assert f"5 lines written to {file}" in done.stderr
+    assert f"5 lines and a heading written to {file}" in done.stderr
     data = file.read_bytes()
     assert data.startswith(b"\xef\xbb\xbf")
     assert rows(data.decode("utf-8-sig")) == rows(export(sent).decode("utf-8"))

@@ -1,5 +1,6 @@
 """The archive, proved against the ledger through the real command."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,8 @@ def test_what_is_left_over_is_listed_and_no_fault(site: Site) -> None:
 def test_messages_that_the_ledger_does_not_know_need_a_person(site: Site) -> None:
     known = one(site, f"2020/messages/{STEVENAGE}-*.eml")
     strange = known.with_name("E07000001-elsewhere.0123456789ab.eml")
-    shutil.copy(known, strange)
+    message_id = re.compile(rb"(?mi)^(Message-ID:\s*<)")
+    strange.write_bytes(message_id.sub(rb"\1another.", known.read_bytes(), count=1))
     left = site.archive / "2020" / "E07000001-elsewhere.0123456789ab.pdf"
     left.write_bytes(b"left by a killed run")
     said = " ".join(site.letters("verify", "2020", expect=1).stdout.split())
@@ -117,6 +119,10 @@ def test_messages_that_the_ledger_does_not_know_need_a_person(site: Site) -> Non
     facts = site.json("verify", expect=1)
     assert (facts["problems"], facts["unknown"]) == ([], [str(strange)])
     assert facts["unnamed"] == [str(left)]
+    # The same message in other bytes is one that two runs wrote down at once.
+    strange.write_bytes(known.read_bytes() + b"\r\n")
+    facts = site.json("verify")
+    assert (facts["unknown"], sorted(facts["unnamed"])) == ([], sorted([str(strange), str(left)]))
 
 
 def test_an_archive_beside_a_ledger_that_names_nothing_needs_a_person(

@@ -147,7 +147,7 @@ def test_ctrl_c_ends_in_one_line_and_keeps_everything(site: Site, tmp_path: Path
     os.killpg(running.pid, signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert "run it again to go on" in errors
+    assert "give the same command again" in errors
     assert "Traceback" not in errors
     no_orphans(site)
     site.letters("run", "2020")
