@@ -55,10 +55,10 @@ Year = Annotated[
 AnyYear = Annotated[
     int | None,
     typer.Argument(
-        metavar="[YEAR]",
+        metavar="YEAR",
         parser=_year,
         autocompletion=completion.years,
-        help="Only this year; without it, all.",
+        help="The year; without it, all that there is.",
     ),
 ]
 YearOption = Annotated[

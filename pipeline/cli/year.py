@@ -10,7 +10,7 @@ import typer
 
 from pipeline import bootstrap, run, source
 from pipeline.cli.finding import run_of
-from pipeline.cli.options import AsJson, By, Config, Year, person, settings_now
+from pipeline.cli.options import AnyYear, AsJson, By, Config, Year, person, settings_now
 from pipeline.display.console import out, print_json
 from pipeline.display.progress import watching
 from pipeline.display.summary import print_not_begun, print_summary
@@ -78,13 +78,20 @@ def send(year: Year, as_json: AsJson = False, config: Config = None) -> None:  #
     raise typer.Exit(0 if result.is_finished else 1)
 
 
-def status(year: Year, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
+def status(
+    year: AnyYear = None,
+    as_json: AsJson = False,
+    config: Config = None,  # noqa: ARG001
+) -> None:
     """How a year stands, and what needs a person.
 
-    Counts of letters and deliveries in the mode that is set, where the files lie, when the schedule
-    is to begin, and what to do next. Changes nothing, and ends with 0 whenever it could answer.
+    Without a YEAR, the only one on record. Counts of letters and deliveries in the mode that is
+    set, where the files lie, when the schedule is to begin, and what to do next. Changes nothing,
+    and ends with 0 whenever it could answer.
     """
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
+        if year is None:
+            year = run_of(pipeline, None).year
         found = runs.find_run(pipeline.ledger, year)
         dates = _dates(pipeline, year)
         if found is None and dates is None:

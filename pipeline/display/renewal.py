@@ -8,6 +8,17 @@ from pipeline.ledger.renewal import Change, Difference, Renewal
 _SHOWN = 20  # letters told one by one, before the rest is only counted
 _WIDTH = 60  # of a value, before it is cut
 
+_NAMES = {
+    "upheld": "complaints upheld",
+    "compliance": "compliance",
+    "remedy": "satisfactory remedies",
+    "part": "number",
+    "whole": "out of",
+    "percent": "rate in %",
+    "average": "average of similar authorities in %",
+    "averages": "averages in %",
+}
+
 _WORDS = {"new": "gets a letter now", "gone": "gets no letter any more"}
 
 
@@ -28,8 +39,8 @@ def print_renewal(year: int, renewed: Renewal, *, dry_run: bool) -> None:
     if dry_run:
         out.print(f"Nothing was changed. To take this in: letters refresh {year}", style="yellow")
         return
-    kept = counted(renewed.kept, "file is", "files are")
-    out.print(f"Taken in; {kept} kept. To make the others: letters prepare {year}", style="bold")
+    kept = counted(renewed.kept, "letter is unchanged and kept", "letters are unchanged and kept")
+    out.print(f"Taken in; {kept}. To make the others: letters prepare {year}", style="bold")
 
 
 def _print_change(change: Change) -> None:
@@ -40,8 +51,8 @@ def _print_change(change: Change) -> None:
 
 
 def _print_difference(one: Difference) -> None:
-    what = one.what.replace(".", " ").replace("_", " ")
-    out.print(f"  {what}: {_value(one.before)} -> {_value(one.after)}", markup=False)
+    what = ", ".join(_NAMES.get(part, part.replace("_", " ")) for part in one.what.split("."))
+    out.print(f"  {what}: {_value(one.before)} becomes {_value(one.after)}", markup=False)
 
 
 def _value(value: Any) -> str:
