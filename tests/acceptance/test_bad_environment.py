@@ -136,7 +136,7 @@ def test_a_letter_is_not_made_in_another_font_than_its_own(
     fonts = tmp_path / "fonts"
     fonts.mkdir()
     listed = subprocess.run(
-        ["fc-list", ":family=DejaVu Sans", "file"], capture_output=True, text=True, check=True
+        ["fc-list", ":family=Liberation Mono", "file"], capture_output=True, text=True, check=True
     )
     for line in listed.stdout.splitlines():
         file = Path(line.rstrip(": "))

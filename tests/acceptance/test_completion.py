@@ -1,5 +1,6 @@
 """What the shell offers after Tab, asked as the shells ask it."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -128,7 +129,12 @@ def test_the_settings_file_that_is_named_is_read(filled: Site, tmp_path: Path) -
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 def test_the_script_for_bash_is_one_that_bash_reads() -> None:
     shown = subprocess.run(
-        [LETTERS, "--show-completion", "bash"], capture_output=True, text=True, check=False
+        [LETTERS],
+        env={**os.environ, "_LETTERS_COMPLETE": "source_bash"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert "complete" in shown.stdout
     checked = subprocess.run(["bash", "-n"], input=shown.stdout, text=True, check=False)
     assert (shown.returncode, checked.returncode) == (0, 0)

@@ -550,7 +550,7 @@ def test_a_person_sees_what_was_and_what_will_be_and_is_asked(sent: Site) -> Non
         assert "Stevenage Borough Council (E07000243), letter of 2020" in shown
         assert "chief.executive@stevenage.gov.example: taken by the mail server" in shown
         assert "250 2.0.0 Ok: queued as" in shown
-        assert ".pdf (3 pages, as it was)" in shown
+        assert "(3 pages, as it was)" in shown
         assert "Mode capture: it is kept on this machine, a rehearsal" in shown
         assert "<annual.letters@ombudsman.example>" in shown
         assert "the mailbox was full" in shown
@@ -702,7 +702,7 @@ def test_several_are_confirmed_by_typing_their_number(sent: Site) -> None:
 
 
 def test_where_the_question_would_not_be_seen_it_is_not_asked(sent: Site) -> None:
-    shell = f'{LETTERS} resend stevenage --reason x 2>"$HIDDEN"'
+    shell = f'"{LETTERS}" resend stevenage --reason x 2>"$HIDDEN"'
     hidden = sent.folder / "hidden"
     with Terminal(
         sent, "resend", "stevenage", env={"HIDDEN": str(hidden)}, command=["sh", "-c", shell]
