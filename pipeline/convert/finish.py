@@ -37,8 +37,8 @@ def finish(pdf: bytes, *, created: dt.datetime, seed: str) -> bytes:
     Unicode, is also marked PDF/A-2A, where LibreOffice writes 2B whatever it holds.
 
     In the PDF of a LibreOffice that is known and whose bytes stand where they are known to stand,
-    they are set in place, and its objects put in order. Any other is taken apart and written anew,
-    and what is known of older versions' faults is mended (see `rewriting`).
+    they are set in place. Any other is taken apart and written anew, and what is known of older
+    versions' faults is mended (see `rewriting`). Then the objects are put in order.
     "The same bytes" supposes the same LibreOffice, fonts, zlib and pikepdf.
     Raises `LetterFault` when the PDF cannot be read, or is not the PDF/UA and PDF/A-2 asked for.
     """
@@ -47,7 +47,7 @@ def finish(pdf: bytes, *, created: dt.datetime, seed: str) -> bytes:
     utc = created.astimezone(dt.UTC)
     digest = hashlib.sha256(seed.encode()).hexdigest().upper()
     patched = _patched(pdf, utc, digest.encode())
-    return rewrite(pdf, utc, digest) if patched is None else in_order(patched)
+    return in_order(rewrite(pdf, utc, digest) if patched is None else patched)
 
 
 def _patched(pdf: bytes, utc: dt.datetime, digest: bytes) -> bytes | None:
