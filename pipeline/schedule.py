@@ -21,7 +21,7 @@ from apscheduler.schedulers.background import BackgroundScheduler  # type: ignor
 from pipeline import owner, run, source
 from pipeline.delivery import Mode, State
 from pipeline.errors import LettersError, Misconfigured, Unavailable
-from pipeline.ledger import deliveries, runs, starts, story
+from pipeline.ledger import deliveries, letters, runs, starts
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Hold
 from pipeline.run import Engine, Pipeline, Progress, Result
@@ -215,7 +215,7 @@ class _Tick:
             return start
         due = deliveries.next_due(ledger, found.id, mode)
         late = due is not None and due <= datetime.now(UTC)
-        if found.paused_at or not (late or story.summary(ledger, found, mode).unplanned):
+        if found.paused_at or not (late or letters.any_unplanned(ledger, found.id, mode)):
             return start
         before = self._open(start, found)
         result = run.sent_run(self.pipeline, found, progress=self.progress)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
+from pipeline.delivery import Mode
 from pipeline.ledger import events
 from pipeline.schema import Event, Stage
 
@@ -55,6 +56,28 @@ def _waiting(run_id: int) -> sa.ColumnElement[bool]:
         table.c.withheld_at.is_(None),
         table.c.faulted_in.is_distinct_from(Stage.COMPOSE.value),
     )
+
+
+def unplanned(run_id: int, mode: Mode) -> sa.ColumnElement[bool]:
+    """What holds of the run's letters that could be sent in this mode and have no message yet."""
+    table, m = schema.letters, schema.messages
+    return sa.and_(
+        table.c.run_id == run_id,
+        table.c.pdf.is_not(None),
+        table.c.withheld_at.is_(None),
+        ~sa.exists().where(
+            m.c.letter_id == table.c.id, m.c.mode == mode.value, m.c.resend_of.is_(None)
+        ),
+    )
+
+
+def any_unplanned(db: Database, run_id: int, mode: Mode) -> bool:
+    """Whether there is such a letter."""
+    with db.read() as connection:
+        found = connection.scalar(
+            sa.select(schema.letters.c.id).where(unplanned(run_id, mode)).limit(1)
+        )
+    return found is not None
 
 
 def count_unprepared(db: Database, run_id: int) -> int:

@@ -15,7 +15,7 @@ from pipeline.address import ascii_address
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
 from pipeline.errors import LetterFault, Refused
-from pipeline.ledger import events, hindrances
+from pipeline.ledger import events, hindrances, letters
 from pipeline.message import new_message_id
 from pipeline.schema import Event
 
@@ -71,10 +71,7 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
     Safe to call again and from several processes: a letter has one first message in each mode.
     """
     made = 0
-    table, m, r = schema.letters, schema.messages, schema.runs
-    first = sa.exists().where(
-        m.c.letter_id == table.c.id, m.c.mode == sender.mode.value, m.c.resend_of.is_(None)
-    )
+    table, r = schema.letters, schema.runs
     while True:
         with db.write() as connection:
             # One planner at a time: the next one then sees what this one has made.
@@ -87,12 +84,7 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
                 return made
             rows = connection.execute(
                 sa.select(table.c.id, table.c.recipients)
-                .where(
-                    table.c.run_id == run_id,
-                    table.c.pdf.is_not(None),
-                    table.c.withheld_at.is_(None),
-                    ~first,
-                )
+                .where(letters.unplanned(run_id, sender.mode))
                 .order_by(table.c.id)
                 .limit(_CHUNK)
             ).all()

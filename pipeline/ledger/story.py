@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import NEEDS_A_PERSON, OPEN, Mode, State, most_pressing
+from pipeline.ledger.letters import unplanned
 from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
@@ -105,23 +106,12 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
                 d.c.state.in_([state.value for state in NEEDS_A_PERSON]),
             )
         )
-        unplanned = connection.scalar(
-            sa.select(sa.func.count())
-            .select_from(table)
-            .where(
-                table.c.run_id == run.id,
-                table.c.pdf.is_not(None),
-                table.c.withheld_at.is_(None),
-                ~sa.exists().where(
-                    m.c.letter_id == table.c.id,
-                    m.c.mode == mode.value,
-                    m.c.resend_of.is_(None),
-                ),
-            )
+        to_plan = connection.scalar(
+            sa.select(sa.func.count()).select_from(table).where(unplanned(run.id, mode))
         )
     return Summary(
         pressing=pressing or 0,
-        unplanned=unplanned or 0,
+        unplanned=to_plan or 0,
         deliveries={state.value: 0 for state in State} | {row[0]: row[1] for row in deliveries},
         letters={"unprepared": 0, "fault": 0, "prepared": 0, "withheld": 0}
         | {row[0]: row[1] for row in letters},
@@ -130,17 +120,10 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
 
 def to_send(db: Database, run: Run, mode: Mode) -> int:
     """How many deliveries are still to be made in this mode, planned or not yet."""
-    table, m, d = schema.letters, schema.messages, schema.deliveries
-    unplanned = (
+    table, d = schema.letters, schema.deliveries
+    waiting = (
         sa.select(table.c.recipients)
-        .where(
-            table.c.run_id == run.id,
-            table.c.pdf.is_not(None),
-            table.c.withheld_at.is_(None),
-            ~sa.exists().where(
-                m.c.letter_id == table.c.id, m.c.mode == mode.value, m.c.resend_of.is_(None)
-            ),
-        )
+        .where(unplanned(run.id, mode))
         .execution_options(yield_per=_CHUNK)
     )
     with db.read() as connection:
@@ -154,7 +137,7 @@ def to_send(db: Database, run: Run, mode: Mode) -> int:
                 d.c.state.in_([state.value for state in OPEN]),
             )
         )
-        letters = connection.execute(unplanned)
+        letters = connection.execute(waiting)
         to_plan = sum(1 if mode is Mode.REDIRECT else len(row.recipients) for row in letters)
     return (planned or 0) + to_plan
 
