@@ -5,6 +5,7 @@ comes in through files is held to a stricter one there. `hidden_character` is th
 characters that do not show.
 """
 
+import ipaddress
 import re
 import unicodedata
 from typing import Final
@@ -237,3 +238,13 @@ def refuse_unprintable(what: str, value: str) -> None:
                 f"{what} {value!r} holds an invisible change of writing direction "
                 f"(U+{ord(character):04X}); take it out."
             )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by its name or its number, is this machine itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

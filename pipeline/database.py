@@ -15,6 +15,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import URL, make_url
 
 from pipeline.errors import LettersError, Misconfigured, Unavailable
@@ -161,6 +163,10 @@ class Database:
             if self.is_sqlite and sign in reason:
                 fix = known.format(setting=setting, patience=_patience(self._url))
         return Unavailable(f"The database {self} cannot be used: {reason}. {fix}.")
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that can say what to do about a row that is there: ON CONFLICT."""
+        return (sqlite_insert if self.is_sqlite else postgresql_insert)(table)
 
     def close(self) -> None:
         """Give back every connection."""

@@ -14,7 +14,6 @@ import base64
 import contextlib
 import errno
 import imaplib
-import ipaddress
 import os
 import re
 import socket
@@ -27,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
+from pipeline.address import is_loopback
 from pipeline.errors import LettersError, Misconfigured, Unavailable
 
 LIMIT: Final = 1024 * 1024
@@ -301,12 +301,7 @@ class Imap:
 
     @property
     def _loopback(self) -> bool:
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     def read(self, after: Cursor | None = None) -> Iterator[Mail | Unreadable]:
         """Give the messages after `after`; all, where the server has numbered them anew.

@@ -13,7 +13,6 @@ that refuses our sender at MAIL, which must not mark a whole year's letters as r
 
 import base64
 import contextlib
-import ipaddress
 import re
 import smtplib
 import socket
@@ -27,7 +26,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from pipeline.address import ascii_address
+from pipeline.address import ascii_address, is_loopback
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
 from pipeline.errors import LetterFault, Misconfigured
 
@@ -136,12 +135,7 @@ class Relay:
     @property
     def loopback(self) -> bool:
         """Whether the relay is on this machine."""
-        if self.host.lower() == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -278,27 +278,15 @@ def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime
                 data={"attempt": claimed.attempt, "said": _said(outcome)},
             )
             return None
-        _require(State.IN_DOUBT, target)
-        connection.execute(
-            sa.update(d)
-            .where(d.c.id == claimed.delivery_id, d.c.state == State.IN_DOUBT.value)
-            .values(**_placed(target, due_at=now, now=now))
-        )
+        _leave_doubt(connection, claimed.delivery_id, target, now=now)
         _end_attempt(connection, claimed, outcome, now=now)
-        events.note(
+        _note_move(
             connection,
-            Event.DELIVERY_MOVED,
+            claimed,
+            State.IN_DOUBT,
+            target,
             at=now,
-            run_id=claimed.run_id,
-            letter_id=claimed.letter_id,
-            message_id=claimed.message_id,
-            delivery_id=claimed.delivery_id,
-            data={
-                "from": State.IN_DOUBT.value,
-                "to": target.value,
-                "attempt": claimed.attempt,
-                "evidence": f"the relay's answer came late: {_said(outcome)}",
-            },
+            evidence=f"the relay's answer came late: {_said(outcome)}",
         )
     return target
 
@@ -400,15 +388,8 @@ def resolve(
     person: str | None = None,
 ) -> bool:
     """Settle a doubt by evidence, or by a person's word; False if it was settled already."""
-    d = schema.deliveries
-    _require(State.IN_DOUBT, target)
     with db.write() as connection:
-        done = connection.execute(
-            sa.update(d)
-            .where(d.c.id == doubt.delivery_id, d.c.state == State.IN_DOUBT.value)
-            .values(**_placed(target, due_at=now, now=now))
-        )
-        if done.rowcount != 1:
+        if not _leave_doubt(connection, doubt.delivery_id, target, now=now):
             return False
         events.note(
             connection,
@@ -421,6 +402,20 @@ def resolve(
             data={"from": State.IN_DOUBT.value, "to": target.value, "evidence": evidence},
         )
     return True
+
+
+def _leave_doubt(
+    connection: sa.Connection, delivery_id: int, target: State, *, now: datetime
+) -> bool:
+    """Move a delivery out of doubt; False if it is in doubt no more."""
+    _require(State.IN_DOUBT, target)
+    d = schema.deliveries
+    done = connection.execute(
+        sa.update(d)
+        .where(d.c.id == delivery_id, d.c.state == State.IN_DOUBT.value)
+        .values(**_placed(target, due_at=now, now=now))
+    )
+    return done.rowcount == 1
 
 
 def next_due(db: Database, run_id: int, mode: Mode) -> datetime | None:
@@ -572,6 +567,7 @@ def _note_move(
     *,
     at: datetime,
     said: str | None = None,
+    evidence: str | None = None,
 ) -> None:
     data: dict[str, Any] = {
         "from": source.value,
@@ -580,6 +576,8 @@ def _note_move(
     }
     if said is not None:
         data["said"] = said
+    if evidence is not None:
+        data["evidence"] = evidence
     events.note(
         connection,
         Event.DELIVERY_MOVED,

@@ -8,10 +8,8 @@ finds it well again says so for all.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline import schema
 from pipeline.database import Database
@@ -55,7 +53,7 @@ def fails(db: Database, relay: str, *, reason: str, chance: float, now: datetime
     r = schema.relays
     with db.write() as connection:
         connection.execute(
-            _insert(db, r).values(relay=relay).on_conflict_do_nothing(index_elements=["relay"])
+            db.insert(r).values(relay=relay).on_conflict_do_nothing(index_elements=["relay"])
         )
         row = connection.execute(sa.select(r).where(r.c.relay == relay).with_for_update()).one()
         if row.retry_at is not None and row.retry_at > now:
@@ -140,7 +138,7 @@ def take_turn(
         if not every:
             continue
         connection.execute(
-            _insert(db, p)
+            db.insert(p)
             .values(relay=relay, domain=scope, next_at=now)
             .on_conflict_do_nothing(index_elements=["relay", "domain"])
         )
@@ -166,7 +164,3 @@ def next_turn(db: Database, relay: str, domains: Sequence[str]) -> datetime | No
         ).all()
     first = min(turns) if turns and len(turns) == len(set(domains)) else None
     return max((one for one in (overall, first) if one is not None), default=None)
-
-
-def _insert(db: Database, table: sa.Table) -> Any:
-    return (sqlite.insert if db.is_sqlite else postgresql.insert)(table)

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline import schema
 from pipeline.database import Database
@@ -244,9 +243,8 @@ def _ensure(
     due_at: datetime,
 ) -> bool:
     """See that there is a row; whether this made it."""
-    insert = sqlite.insert if db.is_sqlite else postgresql.insert
     inserted = connection.scalar(
-        insert(schema.starts)
+        db.insert(schema.starts)
         .values(year=year, step=step.value, mode=mode.value, due_at=due_at)
         .on_conflict_do_nothing(index_elements=["year", "step", "mode"])
         .returning(schema.starts.c.id)
