@@ -1,9 +1,9 @@
 """From settings to a wired pipeline: the only place where things are put together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 from pipeline import migrate
 from pipeline.address import split_mailbox
@@ -12,6 +12,7 @@ from pipeline.convert import Converter, find_office
 from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
+from pipeline.envelope import ReturnAddress
 from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
 from pipeline.prepare import Job, Preparer
@@ -20,6 +21,8 @@ from pipeline.run import Pipeline
 from pipeline.settings import Settings, faults
 from pipeline.template import compile_template
 from pipeline.transport import Relay
+
+_FAILURES = ("FAILURE", "DELAY")
 
 
 def open_ledger(settings: Settings) -> Database:
@@ -36,7 +39,7 @@ def open_statistics(settings: Settings) -> Database:
 
 def _database(settings: Settings, url: str, setting: str, *, read_only: bool = False) -> Database:
     # What is wrong with the URL itself is mended where it was set.
-    place = faults._place(setting, settings.read_from)  # noqa: SLF001 - the one wording of it
+    place = faults.place(setting, settings.read_from)
     absolute = absolute_url(url, settings.project, setting=place)
     return Database(absolute, read_only=read_only, setting=setting)
 
@@ -54,18 +57,44 @@ def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
         address=split_mailbox(mail.sender)[1],
         mode=mail.mode,
         redirect_to=split_mailbox(mail.redirect_to)[1],
+        mailbox=mail.sender,
+        reply_to=mail.reply_to or None,
+        envelope=settings.reports.address,
+        returns=None if mail.mode is Mode.CAPTURE else returns(settings),
     )
     return Outbox(
         sender=sender,
-        mailbox=mail.sender,
-        reply_to=mail.reply_to or None,
         relay=None if mail.mode is Mode.CAPTURE else partial(_relay, settings),
         maildir=settings.path(mail.capture),
         connections=smtp.connections,
         pace=_pace(settings),
         patience=Patience(times=smtp.tries, within=timedelta(days=smtp.try_for_days)),
+        notify=("SUCCESS", *_FAILURES) if settings.reports.mailbox else _FAILURES,
+        only_to=settings.only_to if mail.mode is Mode.LIVE else (),
         at_once=at_once,
     )
+
+
+def returns(settings: Settings) -> Callable[[], ReturnAddress] | None:
+    """Where reports come back to, marked for each delivery; None where no key is set.
+
+    The key is read when it is called, once. Raises Misconfigured then.
+    """
+    reports = settings.reports
+    if not reports.key_file:
+        return None
+
+    @cache
+    def read() -> ReturnAddress:
+        # The first one signs; those behind it are older and still prove what was sent with them.
+        keys = (settings.secret("reports.key_file", "key") or "").split()
+        return ReturnAddress(
+            mailbox=reports.address,
+            keys=tuple(key.encode() for key in keys),
+            separator=reports.separator,
+        )
+
+    return read
 
 
 def _pace(settings: Settings) -> Pace:

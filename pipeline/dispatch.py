@@ -54,18 +54,20 @@ class Outbox:
     """Where mail goes and whom it is from.
 
     `relay` is None in capture mode: then `maildir` is where mail is kept. It is called only when
-    something is sent, so that whoever only looks needs no password. With `at_once` a relay that is
+    something is sent, so that whoever only looks needs no password. `notify` is what reports the
+    relay is asked for (RFC 3461); with `only_to`, mail goes to these domains and all other waits.
+    With `at_once` a relay that is
     in trouble is tried at once, because a person asks for it; else it is left alone for a while.
     """
 
     sender: Sender
-    mailbox: str
-    reply_to: str | None
     relay: Callable[[], Relay] | None
     maildir: Path
     connections: int = 2
     pace: Pace = deliveries.UNHURRIED
     patience: Patience = deliveries.PATIENCE
+    notify: tuple[str, ...] = ("FAILURE", "DELAY")
+    only_to: tuple[str, ...] = ()
     at_once: bool = True
 
     @property
@@ -97,7 +99,7 @@ def dispatch(
         _settle_captured(db, run, outbox.maildir)
     if only is None:
         messages.plan(db, run.id, outbox.sender, now=_now())
-    if deliveries.next_due(db, run.id, outbox.mode) is None:
+    if deliveries.next_due(db, run.id, outbox.mode, only_to=outbox.only_to) is None:
         return
     with _relay(outbox) as relay:
         place = CAPTURED if outbox.relay is None else relay.place
@@ -245,6 +247,7 @@ class _Dispatch:
                         messages=self._only,
                         relay=self._place,
                         pace=self._outbox.pace,
+                        only_to=self._outbox.only_to,
                     )
                     if claimed is None:
                         if self._wait_for_a_turn():
@@ -270,6 +273,7 @@ class _Dispatch:
             messages=self._only,
             relay=self._place,
             pace=self._outbox.pace,
+            only_to=self._outbox.only_to,
         )
         if turn is None:
             return False
@@ -278,7 +282,7 @@ class _Dispatch:
 
     def _send(self, transport: Transport, claimed: Claim) -> None:
         try:
-            envelope_sender, data = self._frozen(claimed.message_id)
+            data = self._frozen(claimed)
         except LetterFault as fault:
             # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
@@ -298,12 +302,20 @@ class _Dispatch:
                 self._db,
                 claimed,
                 relay=f"{session.host}:{session.port}",
+                local_host=session.local_host,
                 local_port=session.local_port,
                 lease=self._lease,
                 now=_now(),
             )
 
-        outcome: Outcome = transport.send(envelope_sender, claimed.recipient, data, commit_intent)
+        outcome: Outcome = transport.send(
+            claimed.envelope_sender,
+            claimed.recipient,
+            data,
+            commit_intent,
+            envelope_id=claimed.token,
+            notify=self._outbox.notify,
+        )
         now, chance = _now(), random.random()  # noqa: S311 - nothing secret about it
         self._judge_relay(outcome, now=now, chance=chance)
         ours = deliveries.settle(
@@ -322,27 +334,26 @@ class _Dispatch:
                 self._troubled = False
                 relays.answers(self._db, self._place, now=now)
 
-    def _frozen(self, message_id: int) -> tuple[str, bytes]:
+    def _frozen(self, claimed: Claim) -> bytes:
         """The bytes of a message, frozen now if this is the first attempt to send it."""
         with self._freezing:
-            message = messages.read(self._db, message_id)
+            message = messages.read(self._db, claimed.message_id)
             if message.eml is None or message.eml_sha256 is None:
                 now = _now()
-                data = self._written(message, now)
+                data = self._written(message, now, redirect_to=claimed.recipient)
                 sha256 = hashlib.sha256(data).hexdigest()
                 name = message_name(
                     message.year, message.authority_code, message.authority_name, sha256
                 )
                 self._archive.put(name, data)
                 if messages.freeze(self._db, message, dated=now, eml=name, eml_sha256=sha256):
-                    return message.envelope_sender, data
-                message = messages.read(self._db, message_id)
+                    return data
+                message = messages.read(self._db, claimed.message_id)
         assert message.eml is not None  # noqa: S101 - frozen by whoever came first
         assert message.eml_sha256 is not None  # noqa: S101
-        return message.envelope_sender, self._archive.get(message.eml, message.eml_sha256)
+        return self._archive.get(message.eml, message.eml_sha256)
 
-    def _written(self, message: messages.Message, date: datetime) -> bytes:
-        outbox = self._outbox
+    def _written(self, message: messages.Message, date: datetime, *, redirect_to: str) -> bytes:
         words = wording.render(wording.WordingTemplates(**message.wording), message.fields)
         recipients = [
             Recipient(
@@ -359,13 +370,11 @@ class _Dispatch:
             meant = ", ".join(one.address for one in recipients)
             extra["X-Redirected-From"] = meant
             words = replace(words, subject=f"[redirected from {meant}] {words.subject}")
-            recipients = [
-                Recipient(address=outbox.sender.redirect_to, name="", role="redirect", kind="to")
-            ]
+            recipients = [Recipient(address=redirect_to, name="", role="redirect", kind="to")]
         return compose_message(
             wording=words,
-            sender=outbox.mailbox,
-            reply_to=outbox.reply_to,
+            sender=message.mailbox,
+            reply_to=message.reply_to,
             recipients=recipients,
             pdf=self._archive.get(message.pdf, message.pdf_sha256),
             pdf_filename=pdf_filename(message.year, message.authority_name),

@@ -153,7 +153,14 @@ def refresh(
     """
     with _composed(pipeline, run.year, progress=progress) as (opening, composed):
         return renewal.renew(
-            pipeline.ledger, run, opening, composed, person=person, now=_now(), keep=keep
+            pipeline.ledger,
+            run,
+            opening,
+            composed,
+            person=person,
+            now=_now(),
+            keep=keep,
+            sender=pipeline.outbox.sender.identity,
         )
 
 
@@ -222,7 +229,8 @@ def approvals_wanted(pipeline: Pipeline, run: Run) -> int:
     """How many more people have to approve the run as it stands before it may be sent."""
     if not pipeline.people:
         return 0
-    return max(0, pipeline.people - len(runs.approvers(pipeline.ledger, run)))
+    sender = pipeline.outbox.sender.identity
+    return max(0, pipeline.people - len(runs.approvers(pipeline.ledger, run, sender)))
 
 
 def send(pipeline: Pipeline, run: Run, *, progress: Progress) -> None:

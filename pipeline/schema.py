@@ -15,8 +15,9 @@ from sqlalchemy.types import TypeDecorator
 
 from pipeline.delivery import LEASED, OPEN, Mode, State
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
+from pipeline.report import Kind, MatchedBy
 
-VERSION = "0003"
+VERSION = "0004"
 """The migration that these tables are the result of."""
 
 metadata = sa.MetaData(
@@ -209,6 +210,20 @@ class Event(StrEnum):
     ANSWER_LATE = "answer_late"
     RELAY_IN_TROUBLE = "relay_in_trouble"
     RELAY_WELL_AGAIN = "relay_well_again"
+    REPORT_NOTED = "report_noted"
+    RETURNED_MAIL_SEEN = "returned_mail_seen"
+    LEDGER_CONFIRMED = "ledger_confirmed"
+
+
+class Returned(StrEnum):
+    """What a mail that came back can be; all but the first two wait for a person."""
+
+    REPORT = "report"
+    AUTO_REPLY = "auto_reply"
+    UNMATCHED = "unmatched"
+    FORGED = "forged"
+    UNREADABLE = "unreadable"
+    OTHER = "other"
 
 
 runs = sa.Table(
@@ -295,7 +310,9 @@ messages = sa.Table(
     sa.Column("mode", sa.String(10), nullable=False),
     sa.Column("message_id", sa.Text, nullable=False, unique=True),
     sa.Column("created_at", Utc, nullable=False),
-    sa.Column("envelope_sender", sa.Text, nullable=False),
+    sa.Column("mailbox", sa.Text, nullable=False, server_default=sa.text("''")),  # From, as written
+    sa.Column("reply_to", sa.Text),
+    sa.Column("envelope_sender", sa.Text, nullable=False),  # before a delivery's mark
     sa.Column("recipients", sa.JSON, nullable=False),
     sa.Column("resend_of", sa.ForeignKey("messages.id")),
     sa.Column("reason", sa.Text),
@@ -331,6 +348,10 @@ deliveries = sa.Table(
     sa.Column("letter_id", sa.ForeignKey("letters.id"), nullable=False),
     sa.Column("mode", sa.String(10), nullable=False),
     sa.Column("recipient", sa.Text, nullable=False),  # the address in the envelope
+    sa.Column("token", sa.String(40)),  # its name on the envelope
+    sa.Column(
+        "envelope_sender", sa.Text, nullable=False, server_default=sa.text("''")
+    ),  # where its reports come back to
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False, server_default="0"),
     sa.Column("owner", sa.Text),
@@ -363,6 +384,7 @@ deliveries = sa.Table(
         postgresql_where=sa.text(_one_of("state", OPEN)),
     ),
     sa.Index("ix_deliveries_due", "mode", "state", "due_at"),
+    sa.Index("uq_deliveries_token", "token", unique=True),
 )
 
 attempts = sa.Table(
@@ -379,6 +401,7 @@ attempts = sa.Table(
     sa.Column("reply", sa.Text),
     sa.Column("queue_id", sa.Text),
     sa.Column("relay", sa.Text),
+    sa.Column("local_host", sa.Text),  # this end of the connection, as the relay's log names it
     sa.Column("local_port", sa.Integer),
     sa.UniqueConstraint("delivery_id", "number"),
 )
@@ -441,4 +464,63 @@ paces = sa.Table(
     sa.Column("relay", sa.Text, primary_key=True),
     sa.Column("domain", sa.Text, primary_key=True),  # empty: all domains together
     sa.Column("next_at", Utc, nullable=False),
+)
+
+returned_mail = sa.Table(
+    "returned_mail",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False, unique=True),  # of what was read of it
+    sa.Column("read_at", Utc, nullable=False),
+    sa.Column("place", sa.Text, nullable=False),  # the mailbox, as people name it
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("size", sa.Integer, nullable=False),  # octets
+    sa.Column("sender", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("dated", Utc),
+    sa.Column("reason", sa.Text),  # why a person should look at it
+    sa.Column("kept", sa.Text),  # its name within the archive
+    sa.Column("seen_at", Utc),
+    sa.Column("seen_by", sa.Text),
+    sa.Column("seen_note", sa.Text),
+    sa.CheckConstraint(_one_of("kind", Returned), name="kind"),
+    sa.CheckConstraint(
+        "(seen_at IS NULL) = (seen_by IS NULL) AND (seen_at IS NULL) = (seen_note IS NULL)",
+        name="seen_whole",
+    ),
+)
+
+reports = sa.Table(
+    "reports",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("once", sa.Text, nullable=False, unique=True),  # the same evidence has the same key
+    sa.Column("mail_id", sa.ForeignKey("returned_mail.id")),  # null: from the relay's log
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.id"), nullable=False, index=True),
+    sa.Column("noted_at", Utc, nullable=False),
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("matched_by", sa.String(12), nullable=False),
+    sa.Column("status", sa.Text, nullable=False),  # enhanced status code, as 5.1.1
+    sa.Column("said", sa.Text, nullable=False),  # the remote server's words
+    sa.Column("remote", sa.Text, nullable=False),  # and its name
+    sa.Column("moved_to", sa.String(10)),  # the state it has moved the delivery to, if it has
+    sa.CheckConstraint(_one_of("kind", Kind), name="kind"),
+    sa.CheckConstraint(_one_of("matched_by", (*MatchedBy, "relay_log")), name="matched_by"),
+    sa.CheckConstraint(f"moved_to IS NULL OR {_one_of('moved_to', State)}", name="moved_to"),
+)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),  # the mailbox, as people name it
+    sa.Column("uidvalidity", sa.BigInteger, nullable=False),
+    sa.Column("uid", sa.BigInteger, nullable=False),
+)
+
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(32), nullable=False),  # of this ledger, among all there are
+    sa.CheckConstraint("id = 1", name="only_one"),
 )

@@ -19,7 +19,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -28,6 +28,7 @@ from typing import Final, Literal, Self
 
 from pipeline.address import ascii_address, is_loopback
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
+from pipeline.envelope import xtext
 from pipeline.errors import LetterFault, Misconfigured
 
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
@@ -173,6 +174,25 @@ class Offer:
     refusal: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reports:
+    """What reports are asked for, in the words of RFC 3461."""
+
+    envelope_id: str | None
+    notify: Sequence[str]
+
+    def of_message(self) -> str:
+        """The parameters of MAIL."""
+        named = f" ENVID={xtext(self.envelope_id)}" if self.envelope_id else ""
+        return f" RET=HDRS{named}" if named or self.notify else ""
+
+    def of_recipient(self, recipient: str) -> str:
+        """The parameters of RCPT."""
+        if not self.notify:
+            return ""
+        return f" NOTIFY={','.join(self.notify)} ORCPT=rfc822;{xtext(recipient)}"
+
+
 class _BrokenError(Exception):
     """The connection has ended, timed out, or cannot be understood any more."""
 
@@ -230,8 +250,14 @@ class Transport:
         recipient: str,
         data: bytes,
         commit_intent: Callable[[Session], bool],
+        *,
+        envelope_id: str | None = None,
+        notify: Sequence[str] = (),
     ) -> Outcome:
         """Hand over one message for one recipient; return what became of it.
+
+        Where the relay offers it, reports are asked for (RFC 3461): of what `notify` says (SUCCESS,
+        FAILURE, DELAY), with the header alone, and under the name `envelope_id`.
 
         `data` is the message with CRLF line endings, sent as it is. `commit_intent` is called once,
         after the whole body has been written and before the dot: the dot follows only if it
@@ -242,7 +268,8 @@ class Transport:
         _refuse_unsendable(data)
         mail_from, rcpt_to = ascii_address(sender), ascii_address(recipient)
         try:
-            outcome = self._transaction(mail_from, rcpt_to, data, commit_intent)
+            reports = _Reports(envelope_id=envelope_id, notify=notify)
+            outcome = self._transaction(mail_from, rcpt_to, data, commit_intent, reports)
         except BaseException:
             self._cut()
             raise
@@ -256,6 +283,7 @@ class Transport:
         recipient: str,
         data: bytes,
         commit_intent: Callable[[Session], bool],
+        reports: "_Reports",
     ) -> Outcome:
         self.phase = Phase.CONNECT
         try:
@@ -263,7 +291,8 @@ class Transport:
         except _TroubleError as trouble:
             return NotTried(reason=str(trouble), trouble=True)
         try:
-            refusal = self._announce(client, sender, recipient, data) or self._body(client, data)
+            refusal = self._announce(client, sender, recipient, data, reports)
+            refusal = refusal or self._body(client, data)
         except _BrokenError as broken:
             return NotTried(reason=f"At {self.phase}, before the dot: {broken}", trouble=False)
         if refusal is not None:
@@ -300,7 +329,7 @@ class Transport:
                 return Lost(reason=f"After the dot the relay said something out of turn: {reply}")
 
     def _announce(
-        self, client: "_Client", sender: str, recipient: str, data: bytes
+        self, client: "_Client", sender: str, recipient: str, data: bytes, reports: "_Reports"
     ) -> Outcome | None:
         """MAIL, RCPT and DATA; return why it ends here, or None if the body may follow."""
         self.phase = Phase.MAIL
@@ -316,11 +345,15 @@ class Transport:
                     )
                 )
             parameters = f" SIZE={len(data)}"
+        wanted = client.has_extn("dsn")
+        if wanted:
+            parameters += reports.of_message()
         reply = client.command("MAIL", f"FROM:<{sender}>{parameters}")
         if reply.code // 100 != 2:
             return self._refusal(reply)
         self.phase = Phase.RCPT
-        reply = client.command("RCPT", f"TO:<{recipient}>")
+        about = reports.of_recipient(recipient) if wanted else ""
+        reply = client.command("RCPT", f"TO:<{recipient}>{about}")
         if reply.code // 100 != 2:
             return self._refusal(reply)
         self.phase = Phase.DATA

@@ -385,7 +385,8 @@ def standing(settings: Settings) -> Looking[None]:
                 )
                 continue
             wanted = settings.approval.people
-            waiting = max(0, wanted - len(runs.approvers(db, run))) if wanted else 0
+            sender = bootstrap.outbox(settings).sender.identity
+            waiting = max(0, wanted - len(runs.approvers(db, run, sender))) if wanted else 0
             if summary.unfinished or not sum(summary.deliveries.values()):
                 fix = f"letters run {year}"
                 if waiting:

@@ -14,7 +14,7 @@ from pipeline.checks import databases, keeping, mail, making, program
 from pipeline.checks.found import Check, bounded, guarded
 from pipeline.delivery import Mode
 from pipeline.errors import LettersError
-from pipeline.settings import Settings
+from pipeline.settings import SECRET_FILES, Settings
 
 NETWORK_SECONDS = 15.0
 """How long a database, an archive or a relay may take in all."""
@@ -118,8 +118,9 @@ def _secrets(settings: Settings) -> list[str]:
         if parsed is not None:
             found += [str(parsed.password) if parsed.password else None]
             found += [str(value) for key, value in parsed.query.items() if "password" in key]
-    with suppress(LettersError):  # the relay's check says so, where it is needed
-        found.append(settings.password())
+    for setting, what in SECRET_FILES.items():
+        with suppress(LettersError):  # the relay's check says so, where it is needed
+            found.append(settings.secret(setting, what))
     return sorted({each for each in found if each and len(each) >= _SHORTEST}, key=len)[::-1]
 
 

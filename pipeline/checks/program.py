@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline.checks.found import Looking, note, ok, size, warning
 from pipeline.database import Database, absolute_url
 from pipeline.errors import LettersError
-from pipeline.settings import ENV_PREFIX, Settings
+from pipeline.settings import ENV_PREFIX, SECRET_FILES, Settings
 from pipeline.source import LONDON
 
 LANE = 400_000_000
@@ -82,7 +82,7 @@ def shown(settings: Settings, key: str, value: object) -> str:
             return str(Database(absolute_url(text, settings.project, setting=key), setting=key))
         except LettersError:
             return "(not shown, as it is no database's URL)"
-    if key == "smtp.password_file" and not settings.password_file_is_there:
+    if key in SECRET_FILES and not settings.secret_file_is_there(key):
         return "(not shown, as there is no such file)"
     if "://" in text:
         return _QUERY.sub("?***", _USERINFO.sub("***@", text))

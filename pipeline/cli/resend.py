@@ -235,7 +235,7 @@ def _confirmed(pipeline: run.Pipeline, letter: Any, request: Request) -> bool:
         pdf=pipeline.archive.location(letter.pdf),
         pages=letter.pages,
         recipients=letter.recipients if request.to is None else request.to,
-        sender=outbox.mailbox,
+        sender=outbox.sender.mailbox,
         mode=outbox.mode,
         inbox=outbox.sender.redirect_to,
         reason=request.reason,

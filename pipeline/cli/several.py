@@ -120,7 +120,7 @@ def _show(pipeline: run.Pipeline, found: Run, piles: _Sorted, asked: Asked) -> N
         mode=outbox.mode,
         inbox=outbox.sender.redirect_to,
         reason=asked.request().reason,
-        sender=outbox.mailbox,
+        sender=outbox.sender.mailbox,
     )
 
 

@@ -120,7 +120,13 @@ def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config =
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         found = run_of(pipeline, year)
         approver = person(by)
-        digest = runs.approve(pipeline.ledger, found, person=approver, now=datetime.now(UTC))
+        digest = runs.approve(
+            pipeline.ledger,
+            found,
+            person=approver,
+            now=datetime.now(UTC),
+            sender=pipeline.outbox.sender.identity,
+        )
         awaiting = run.approvals_wanted(pipeline, found)
     if as_json:
         print_json({"year": year, "by": approver, "digest": digest, "awaiting": awaiting})

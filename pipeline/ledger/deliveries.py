@@ -45,13 +45,18 @@ class Claim:
     letter_id: int
     run_id: int
     recipient: str
+    token: str | None
+    envelope_sender: str
     attempt: int
     owner: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubt:
-    """A delivery that may or may not have been made; `owner` is who tried to."""
+    """A delivery that may or may not have been made, and what is known of the attempt to.
+
+    `owner` is who tried; `relay`, `local_host` and `local_port` are the connection's two ends.
+    """
 
     owner: str
     delivery_id: int
@@ -59,6 +64,11 @@ class Doubt:
     letter_id: int
     message_id: str
     recipient: str
+    envelope_sender: str
+    relay: str | None
+    local_host: str | None
+    local_port: int | None
+    intent_at: datetime
 
 
 class _TurnTaken(Exception):
@@ -76,18 +86,20 @@ def claim(
     messages: Collection[int] | None = None,
     relay: str = "",
     pace: Pace = UNHURRIED,
+    only_to: Collection[str] = (),
 ) -> Claim | None:
     """Take the next delivery of the run that is due, or None if there is none.
 
-    With `messages`, only their deliveries. There is none while the run is paused or the relay is
-    left alone because of its trouble, and none of a letter that is withheld. With a `pace`, a turn
-    of the relay is taken with it; `held_up` says how long to wait for the next.
+    With `messages`, only their deliveries; with `only_to`, only those to these domains. There is
+    none while the run is paused or the relay is left alone because of its trouble, and none of a
+    letter that is withheld. With a `pace`, a turn of the relay is taken with it; `held_up` says how
+    long to wait for the next.
     """
     while True:
         try:
             with db.write() as connection:
                 following = connection.execute(
-                    _due(run_id, mode, now=now, messages=messages)
+                    _due(run_id, mode, now=now, messages=messages, only_to=only_to)
                     .where(*relays.usable(relay, pace, now=now))
                     .limit(1)
                     .with_for_update(skip_locked=True, of=schema.deliveries)
@@ -110,11 +122,13 @@ def held_up(
     messages: Collection[int] | None = None,
     relay: str,
     pace: Pace,
+    only_to: Collection[str] = (),
 ) -> datetime | None:
     """When to look again for what is due and only waits for its turn; None if nothing does."""
     if not pace.overall and not pace.to_one_domain:
         return None
-    due = _due(run_id, mode, now=now, messages=messages).order_by(None).subquery()
+    following = _due(run_id, mode, now=now, messages=messages, only_to=only_to)
+    due = following.order_by(None).subquery()
     with db.read() as connection:
         domains = connection.scalars(sa.select(due.c.domain).distinct()).all()
     if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.retry_at > now):
@@ -124,7 +138,12 @@ def held_up(
 
 
 def _due(
-    run_id: int, mode: Mode, *, now: datetime, messages: Collection[int] | None
+    run_id: int,
+    mode: Mode,
+    *,
+    now: datetime,
+    messages: Collection[int] | None,
+    only_to: Collection[str],
 ) -> sa.Select[Any]:
     """The deliveries of the run that are due and may go, the first one first."""
     d, table, r = schema.deliveries, schema.letters, schema.runs
@@ -141,9 +160,37 @@ def _due(
             d.c.state == State.QUEUED.value,
             d.c.due_at <= now,
             d.c.message_id.in_(messages) if messages is not None else sa.true(),
+            _allowed(only_to),
         )
         .order_by(d.c.due_at, d.c.id)
     )
+
+
+def _allowed(only_to: Collection[str]) -> sa.ColumnElement[bool]:
+    """That mail may go to the domain; no domains named: to all."""
+    return schema.deliveries.c.domain.in_(only_to) if only_to else sa.true()
+
+
+def kept_back(db: Database, run_id: int, mode: Mode, only_to: Collection[str]) -> int:
+    """How many queued deliveries wait because mail may not go to their domains."""
+    d, table = schema.deliveries, schema.letters
+    if not only_to:
+        return 0
+    with db.read() as connection:
+        return (
+            connection.scalar(
+                sa.select(sa.func.count())
+                .select_from(d)
+                .join(table, table.c.id == d.c.letter_id)
+                .where(
+                    table.c.run_id == run_id,
+                    d.c.mode == mode.value,
+                    d.c.state == State.QUEUED.value,
+                    ~_allowed(only_to),
+                )
+            )
+            or 0
+        )
 
 
 def _claimed(
@@ -165,7 +212,14 @@ def _claimed(
             lease_until=now + lease,
             attempt=d.c.attempt + 1,
         )
-        .returning(d.c.message_id, d.c.letter_id, d.c.recipient, d.c.attempt)
+        .returning(
+            d.c.message_id,
+            d.c.letter_id,
+            d.c.recipient,
+            d.c.token,
+            d.c.envelope_sender,
+            d.c.attempt,
+        )
     ).one_or_none()
     if row is None:
         return None
@@ -175,6 +229,8 @@ def _claimed(
         letter_id=row.letter_id,
         run_id=run_id,
         recipient=row.recipient,
+        token=row.token,
+        envelope_sender=row.envelope_sender,
         attempt=row.attempt,
         owner=owner,
     )
@@ -192,6 +248,7 @@ def intend(
     claimed: Claim,
     *,
     relay: str,
+    local_host: str | None = None,
     local_port: int | None,
     lease: timedelta,
     now: datetime,
@@ -208,7 +265,9 @@ def intend(
             sa.update(d).where(d.c.id == claimed.delivery_id).values(lease_until=now + lease)
         )
         connection.execute(
-            _attempt(claimed).values(intent_at=now, relay=relay, local_port=local_port)
+            _attempt(claimed).values(
+                intent_at=now, relay=relay, local_host=local_host, local_port=local_port
+            )
         )
         _note_move(connection, claimed, State.CLAIMED, State.SENDING, at=now)
     return True
@@ -337,6 +396,8 @@ def recover(
                 letter_id=row.letter_id,
                 run_id=run_id,
                 recipient=row.recipient,
+                token=row.token,
+                envelope_sender=row.envelope_sender,
                 attempt=row.attempt,
                 owner=row.owner,
             )
@@ -364,6 +425,11 @@ def doubts(db: Database, run_id: int, mode: Mode) -> list[Doubt]:
                 d.c.letter_id,
                 m.c.message_id,
                 d.c.recipient,
+                d.c.envelope_sender,
+                a.c.relay,
+                a.c.local_host,
+                a.c.local_port,
+                a.c.intent_at,
             )
             .join(m, m.c.id == d.c.message_id)
             .join(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
@@ -418,7 +484,9 @@ def _leave_doubt(
     return done.rowcount == 1
 
 
-def next_due(db: Database, run_id: int, mode: Mode) -> datetime | None:
+def next_due(
+    db: Database, run_id: int, mode: Mode, *, only_to: Collection[str] = ()
+) -> datetime | None:
     """When the next queued delivery of the run may be tried; None if nothing is queued."""
     d, table = schema.deliveries, schema.letters
     with db.read() as connection:
@@ -429,6 +497,7 @@ def next_due(db: Database, run_id: int, mode: Mode) -> datetime | None:
                 table.c.run_id == run_id,
                 d.c.mode == mode.value,
                 d.c.state == State.QUEUED.value,
+                _allowed(only_to),
             )
             .order_by(d.c.due_at)
             .limit(1)

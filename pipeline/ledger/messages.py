@@ -1,9 +1,11 @@
 """Messages: one text to some recipients, frozen at the first attempt to send it."""
 
+import base64
 import hashlib
 import json
+import secrets
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +16,7 @@ from pipeline import schema
 from pipeline.address import ascii_address
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
+from pipeline.envelope import ReturnAddress
 from pipeline.errors import LetterFault, Refused
 from pipeline.ledger import events, hindrances, letters
 from pipeline.message import new_message_id
@@ -27,14 +30,36 @@ _FAILED = frozenset({State.REJECTED, State.BOUNCED, State.EXPIRED, State.CANCELL
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
-    """Whom messages come from: the envelope's address, and the mode that they are sent in.
+    """Whom messages come from, where reports of them go, and the mode that they are sent in.
 
-    In `redirect` mode `redirect_to` is the one inbox that gets everything.
+    `address` names the sender in Message-IDs, `mailbox` ("Name <address>") and `reply_to` stand in
+    the header. Reports come back to `envelope`, or else to `address`; with `returns` to an address
+    of its own for each delivery, which is called for only when a message is planned, so that
+    whoever only looks needs no key. In `redirect` mode `redirect_to` is the one inbox that gets
+    everything.
     """
 
     address: str
     mode: Mode
     redirect_to: str = ""
+    mailbox: str = ""
+    reply_to: str | None = None
+    envelope: str = ""
+    returns: Callable[[], ReturnAddress] | None = None
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What a reader sees of the sender: whom it is from, and who gets the answer."""
+        return self.mailbox or self.address, self.reply_to or ""
+
+    @property
+    def envelope_sender(self) -> str:
+        """Where reports come back to, without a delivery's mark."""
+        return self.envelope or self.address
+
+    def marked(self, token: str) -> str:
+        """The envelope's sender of the delivery with this token."""
+        return self.returns().verp(token) if self.returns else self.envelope_sender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +75,8 @@ class Message:
     mode: Mode
     message_id: str
     again: str | None
-    envelope_sender: str
+    mailbox: str
+    reply_to: str | None
     recipients: Sequence[Mapping[str, Any]]
     year: int
     authority_code: str
@@ -117,7 +143,9 @@ def create(
             mode=sender.mode.value,
             message_id=new_message_id(uuid.uuid4().hex, sender.address),
             created_at=now,
-            envelope_sender=sender.address,
+            mailbox=sender.identity[0],
+            reply_to=sender.reply_to,
+            envelope_sender=sender.envelope_sender,
             recipients=list(recipients),
             **again,
         )
@@ -126,6 +154,7 @@ def create(
     addresses = [one["address"] for one in recipients]
     if sender.mode is Mode.REDIRECT:
         addresses = [sender.redirect_to]
+    tokens = [_new_token() for _ in addresses]
     connection.execute(
         sa.insert(schema.deliveries),
         [
@@ -134,11 +163,13 @@ def create(
                 "letter_id": letter_id,
                 "mode": sender.mode.value,
                 "recipient": address,
+                "token": token,
+                "envelope_sender": sender.marked(token),
                 "domain": address.rpartition("@")[2].lower(),
                 "state": State.QUEUED.value,
                 "due_at": now,
             }
-            for address in addresses
+            for address, token in zip(addresses, tokens, strict=True)
         ],
     )
     events.note(
@@ -156,6 +187,11 @@ def create(
         },
     )
     return id_
+
+
+def _new_token() -> str:
+    """A name for one delivery that nobody guesses, short enough for an address."""
+    return base64.b32encode(secrets.token_bytes(10)).decode("ascii").lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -373,6 +409,8 @@ def read(db: Database, id_: int) -> Message:
                 table.c.run_id,
                 m.c.mode,
                 m.c.message_id,
+                m.c.mailbox,
+                m.c.reply_to,
                 m.c.envelope_sender,
                 m.c.recipients,
                 r.c.year,
@@ -390,7 +428,11 @@ def read(db: Database, id_: int) -> Message:
             .outerjoin(first, first.c.id == m.c.resend_of)
             .where(m.c.id == id_)
         ).one()
-    return Message(**{**row._mapping, "mode": Mode(row.mode)})  # noqa: SLF001
+    found = dict(row._mapping)  # noqa: SLF001 - a row's public mapping
+    # Messages that were planned before whom they are from was kept have only the address.
+    mailbox = found["mailbox"] or found["envelope_sender"]
+    del found["envelope_sender"]
+    return Message(**{**found, "mode": Mode(row.mode), "mailbox": mailbox})
 
 
 def freeze(db: Database, message: Message, *, dated: datetime, eml: str, eml_sha256: str) -> bool:

@@ -87,6 +87,7 @@ def renew(
     person: str,
     now: datetime,
     keep: bool,
+    sender: Sequence[str] = (),
 ) -> Renewal:
     """Open the run anew, if anything has changed; without `keep`, only look what would change.
 
@@ -98,7 +99,7 @@ def renew(
     try:
         with db.write() as connection:
             runs.lock(connection, run)
-            _refuse_if_settled(connection, run)
+            _refuse_if_settled(connection, run, sender)
             holds.cancel_queued(
                 connection, everything, run, because="the run was refreshed", person=person, now=now
             )
@@ -139,11 +140,11 @@ def _pause(connection: sa.Connection, run: Run) -> dict[str, Any]:
     return dict(row._mapping)  # noqa: SLF001 - a row's public mapping
 
 
-def _refuse_if_settled(connection: sa.Connection, run: Run) -> None:
+def _refuse_if_settled(connection: sa.Connection, run: Run, sender: Sequence[str]) -> None:
     a = schema.approvals
     approved_by = connection.scalars(
         sa.select(a.c.person).where(
-            a.c.run_id == run.id, a.c.digest == runs.digest_within(connection, run)
+            a.c.run_id == run.id, a.c.digest == runs.digest_within(connection, run, sender)
         )
     ).all()
     if approved_by:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -171,20 +171,21 @@ def lock(connection: sa.Connection, run: Run) -> None:
         )
 
 
-def digest(db: Database, run: Run) -> str:
+def digest(db: Database, run: Run, sender: Sequence[str] = ()) -> str:
     """What an approval is bound to: every letter, whom it goes to, and the words around it.
 
-    Returns the hex SHA-256 over the run's template, its wording, and each prepared letter's code,
-    revision, PDF and recipients, in the order of the codes.
+    Returns the hex SHA-256 over the run's template, its wording, what a reader sees of the
+    `sender`, and each prepared letter's code, revision, PDF and recipients, in the order of the
+    codes.
     """
     with db.read() as connection:
-        return digest_within(connection, run)
+        return digest_within(connection, run, sender)
 
 
-def digest_within(connection: sa.Connection, run: Run) -> str:
+def digest_within(connection: sa.Connection, run: Run, sender: Sequence[str] = ()) -> str:
     """The same, within a transaction."""
     table = schema.letters
-    total = hashlib.sha256(_canonical([run.template_sha256, dict(run.wording)]))
+    total = hashlib.sha256(_canonical([run.template_sha256, dict(run.wording), list(sender)]))
     rows = connection.execute(
         sa.select(table.c.authority_code, table.c.revision, table.c.pdf_sha256, table.c.recipients)
         .where(table.c.run_id == run.id, table.c.pdf.is_not(None))
@@ -201,7 +202,9 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
+def approve(
+    db: Database, run: Run, *, person: str, now: datetime, sender: Sequence[str] = ()
+) -> str:
     """Record that `person` approves the run as it stands; the digest that this is bound to.
 
     One person is one approval, in whatever capitals and spaces the name is written. Raises Refused
@@ -227,7 +230,7 @@ def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
                 f"{'has' if unprepared == 1 else 'have'} not been made yet, and nobody can approve "
                 f"what is not there. To make all of them first: letters prepare {run.year}"
             )
-        approved = digest_within(connection, run)
+        approved = digest_within(connection, run, sender)
         already = connection.scalars(
             sa.select(a.c.person).where(a.c.run_id == run.id, a.c.digest == approved)
         )
@@ -246,10 +249,10 @@ def approve(db: Database, run: Run, *, person: str, now: datetime) -> str:
     return approved
 
 
-def approvers(db: Database, run: Run) -> list[str]:
+def approvers(db: Database, run: Run, sender: Sequence[str] = ()) -> list[str]:
     """Who has approved the run exactly as it stands now, each person once."""
     a = schema.approvals
-    current = digest(db, run)
+    current = digest(db, run, sender)
     found: dict[str, str] = {}
     with db.read() as connection:
         for person in connection.scalars(

@@ -9,6 +9,6 @@ relay's in the wrong place.
 """
 
 from pipeline.settings.reading import CONFIG, find_project, load
-from pipeline.settings.sections import ENV_PREFIX, Settings
+from pipeline.settings.sections import ENV_PREFIX, SECRET_FILES, Settings
 
-__all__ = ["CONFIG", "ENV_PREFIX", "Settings", "find_project", "load"]
+__all__ = ["CONFIG", "ENV_PREFIX", "SECRET_FILES", "Settings", "find_project", "load"]

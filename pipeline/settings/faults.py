@@ -15,14 +15,16 @@ from pydantic.fields import FieldInfo
 from pipeline.address import ascii_address, split_mailbox
 from pipeline.delivery import Mode
 from pipeline.errors import LetterFault, Misconfigured
-from pipeline.settings.sections import CONTROL, ENV_PREFIX, Settings
+from pipeline.settings.secret import CONTROL
+from pipeline.settings.sections import ENV_PREFIX, SECRET_FILES, Settings
 
 # What nothing works without, what is a path or may be one, and what is an address.
 _NEVER_EMPTY = ("database.url", "archive.url", "template.path", "mail.capture", "smtp.host")
-_PATHS = ("archive.url", "template.path", "mail.capture", "smtp.password_file")
-_ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to")
+_PATHS = ("archive.url", "template.path", "mail.capture", "reports.relay_log", *SECRET_FILES)
+_ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to", "reports.address")
 
 _HOST = re.compile(r"[^\s/@:\[\]]+")
+_DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _SHORT_NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,2})?")
 _SHOWN = 40
 """Characters of a wrong value that are repeated."""
@@ -110,11 +112,11 @@ def explained(found: Iterable[Mapping[str, Any]], file: Path) -> Iterator[str]:
         key = ".".join(str(part) for part in fault["loc"][:2])
         info, given = _field(key), fault["input"]
         if info.annotation is str:
-            yield f"{_place(key, file)}: It must be text in quotes, and is {_kind(given)}."
+            yield f"{place(key, file)}: It must be text in quotes, and is {_kind(given)}."
         else:
             yield (
-                f"{_place(key, file)}: It must be {_wanted(info)}, and is "
-                f"{_shown(given, secret=key.startswith('smtp.'))}; "
+                f"{place(key, file)}: It must be {_wanted(info)}, and is "
+                f"{_shown(given, secret=key.startswith(('smtp.', 'reports.')))}; "
                 f"the usual value is {info.default}."
             )
 
@@ -184,7 +186,7 @@ def _kind(given: object) -> str:
             return "something else"
 
 
-def _place(key: str, file: Path) -> str:
+def place(key: str, file: Path) -> str:
     """A key and where it was set, or would be."""
     variable = ENV_PREFIX + key.replace(".", "__").upper()
     for name in os.environ:
@@ -198,12 +200,12 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
     for key in _NEVER_EMPTY:
         if not _value(settings, key).strip():
             usual = _value(Settings.model_construct(), key)
-            yield f"{_place(key, file)}: It must not be empty; the usual value is {usual}."
+            yield f"{place(key, file)}: It must not be empty; the usual value is {usual}."
     for section, keys in _keys().items():
         for key in (f"{section}.{name}" for name in keys):
             if key not in _ADDRESSES and CONTROL.search(_value(settings, key)):
                 yield (
-                    f"{_place(key, file)}: It holds a line break or another character that cannot "
+                    f"{place(key, file)}: It holds a line break or another character that cannot "
                     "be seen; write it on one line, and a backslash twice."
                 )
     for key in _PATHS:
@@ -211,12 +213,12 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
             settings.path(_value(settings, key))
         except Misconfigured as error:
             said = str(error)
-            if key == "smtp.password_file":  # it may be the password itself
+            if key in SECRET_FILES:  # it may be the secret itself
                 said = "Its ~ stands for nobody's home folder; write the whole path."
-            yield f"{_place(key, file)}: {said}"
+            yield f"{place(key, file)}: {said}"
     if "memory://" in settings.archive.url.casefold():
         yield (
-            f"{_place('archive.url', file)}: It names an archive in memory, which keeps no record; "
+            f"{place('archive.url', file)}: It names an archive in memory, which keeps no record; "
             "name a folder, as in var/archive."
         )
     for key in _ADDRESSES:
@@ -226,7 +228,7 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
                 ascii_address(split_mailbox(value)[1])
             except LetterFault as fault:
                 yield (
-                    f"{_place(key, file)}: {fault} "
+                    f"{place(key, file)}: {fault} "
                     "Write one address, as name@domain or Name <name@domain>."
                 )
     yield from _inconsistent_relay(settings, file)
@@ -238,12 +240,21 @@ def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
     host = settings.smtp.host.strip()
     if host and not _HOST.fullmatch(host) and not _is_address(host):
         yield (
-            f"{_place('smtp.host', file)}: It must be the relay's name or address alone, as in "
+            f"{place('smtp.host', file)}: It must be the relay's name or address alone, as in "
             "relay.example; its port goes into smtp.port, and how it is encrypted into "
             "smtp.security."
         )
     if settings.smtp.username and not settings.smtp.password_file:
         yield "smtp.username is set, so smtp.password_file must name a file with the password."
+    if settings.reports.key_file and not settings.reports.address:
+        yield "reports.key_file is set, so reports.address must name where reports come back to."
+    for domain in settings.only_to:
+        if not _DOMAIN.fullmatch(domain):
+            yield (
+                f"{place('mail.only_to_domains', file)}: {_shown(domain, secret=False)} is no "
+                "domain; write the part behind the @, several with commas: council.example, "
+                "ombudsman.example."
+            )
 
 
 def _is_address(host: str) -> bool:

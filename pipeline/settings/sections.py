@@ -1,8 +1,6 @@
 """What can be set: a class for each section, and `Settings`, which holds them all."""
 
 import os
-import re
-import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,11 +14,15 @@ from pydantic_settings import (
 
 from pipeline.delivery import Mode
 from pipeline.errors import Misconfigured
+from pipeline.settings.secret import is_there, read_secret, readable_by_all
 
 ENV_PREFIX = "LETTERS_"
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-"""A line break, or another character that is not seen."""
-_PASSWORD_LIMIT = 4096
+SECRET_FILES = {
+    "smtp.password_file": "password",
+    "reports.key_file": "key",
+    "reports.password_file": "password",
+}
+"""The settings that name a file with a secret in it, and what is in it."""
 
 
 def _not_yes_or_no(value: object) -> object:
@@ -70,6 +72,7 @@ class MailSettings(_Section):
     redirect_to: str = ""
     sender: str = "Local Government and Social Care Ombudsman <annual.letters@ombudsman.example>"
     reply_to: str = ""
+    only_to_domains: str = ""
 
 
 class SmtpSettings(_Section):
@@ -85,6 +88,19 @@ class SmtpSettings(_Section):
     per_minute_to_one_domain: _Whole = Field(default=0, ge=0, le=100_000)
     tries: _Whole = Field(default=15, ge=1, le=1000)
     try_for_days: _Whole = Field(default=3, ge=1, le=30)
+
+
+class ReportsSettings(_Section):
+    """What comes back: the address it comes to, and where it is read."""
+
+    address: str = ""
+    key_file: str = ""
+    separator: str = "+"
+    mailbox: str = ""
+    password_file: str = ""
+    move_to: str = ""
+    relay_log: str = ""
+    every: _Whole = Field(default=300, ge=30, le=86_400)
 
 
 class ConvertSettings(_Section):
@@ -123,6 +139,7 @@ class Settings(BaseSettings):
     template: TemplateSettings = TemplateSettings()
     mail: MailSettings = MailSettings()
     smtp: SmtpSettings = SmtpSettings()
+    reports: ReportsSettings = ReportsSettings()
     convert: ConvertSettings = ConvertSettings()
     approval: ApprovalSettings = ApprovalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -166,65 +183,42 @@ class Settings(BaseSettings):
                 f"There is no home folder that {home} could stand for; write the whole path."
             ) from None
 
-    def password(self) -> str | None:
-        """The relay's password, read now from `smtp.password_file`; None where no file is set.
-
-        Line breaks and blanks around it do not belong to it. Raises Misconfigured for a file that
-        cannot be read, or that holds anything but one line of text. The password is never shown,
-        nor the name of a file that is not there: somebody may have put the password in its place.
-        """
-        if not self.smtp.password_file:
-            return None
-        file = self.path(self.smtp.password_file)
-        told = f"The password file {file}, which smtp.password_file names,"
-        must = "It must hold the password, on one line, and nothing else"
-        try:
-            descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for ever
-            try:
-                mode = os.fstat(descriptor).st_mode
-                if not stat.S_ISREG(mode):
-                    what = "a folder" if stat.S_ISDIR(mode) else "no ordinary file"
-                    raise Misconfigured(f"{told} is {what}; name the file. {must}.")
-                with os.fdopen(descriptor, "rb", closefd=False) as opened:
-                    data = opened.read(_PASSWORD_LIMIT + 1)
-            finally:
-                os.close(descriptor)
-            text = data.decode("utf-8").removeprefix("\ufeff").strip()
-        except OSError as error:
-            if not self.password_file_is_there:
-                told = "The password file that smtp.password_file names"
-            raise Misconfigured(f"{told} cannot be read: {error.strerror}. {must}.") from None
-        except UnicodeDecodeError:
-            # not chained: what cannot be decoded is shown by the error, and may be the password
-            raise Misconfigured(f"{told} is not UTF-8 text. {must}.") from None
-        if not text:
-            raise Misconfigured(f"{told} is empty. {must}.")
-        if CONTROL.search(text) or len(data) > _PASSWORD_LIMIT:
-            raise Misconfigured(f"{told} holds more than one line of text. {must}.")
-        return text
-
     @property
-    def password_file_is_there(self) -> bool:
-        """Whether smtp.password_file names something that exists, so that it can be shown."""
+    def only_to(self) -> tuple[str, ...]:
+        """The domains that live mail may go to, in small letters; none: to all."""
+        return tuple(self.mail.only_to_domains.replace(",", " ").lower().split())
+
+    def password(self) -> str | None:
+        """The relay's password, read now from `smtp.password_file`; None where no file is set."""
+        return self.secret("smtp.password_file")
+
+    def secret(self, setting: str, what: str = "password") -> str | None:
+        """What the file holds that a setting names, read now; None where it names none.
+
+        Raises Misconfigured for a file that cannot be read, or that holds anything but one line of
+        text; neither that nor the name of a file that is not there is ever shown.
+        """
+        named = self._named(setting)
+        return read_secret(self.path(named), setting=setting, what=what) if named else None
+
+    def secret_file_is_there(self, setting: str) -> bool:
+        """Whether a setting names a file that exists, so that its name can be shown."""
         try:
-            return bool(self.smtp.password_file) and os.path.lexists(
-                self.path(self.smtp.password_file)
-            )
-        except (Misconfigured, OSError, ValueError):
+            named = self._named(setting)
+            return bool(named) and is_there(self.path(named))
+        except Misconfigured:
             return False
 
     def warnings(self) -> list[str]:
-        """What works and should not stay so, as sentences: who else can read the password."""
-        if not self.smtp.password_file:
-            return []
-        file = self.path(self.smtp.password_file)
-        try:
-            mode = file.stat().st_mode
-        except OSError:
-            return []  # whoever needs it is told by `password`
-        if not stat.S_ISREG(mode) or not mode & stat.S_IROTH:
-            return []
+        """What works and should not stay so, as sentences: who else can read a secret."""
+        files = [(what, self._named(setting)) for setting, what in SECRET_FILES.items()]
         return [
-            f"The password file {file} can be read by everybody on this machine; "
-            f"keep it to yourself with chmod 600 {file}."
+            f"The {what} file {self.path(named)} can be read by everybody on this machine; "
+            f"keep it to yourself with chmod 600 {self.path(named)}."
+            for what, named in files
+            if named and readable_by_all(self.path(named))
         ]
+
+    def _named(self, setting: str) -> str:
+        section, _, key = setting.partition(".")
+        return str(getattr(getattr(self, section), key))

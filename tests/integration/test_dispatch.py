@@ -91,8 +91,6 @@ def run(db: Database, archive: Archive) -> Run:
 def outbox(relay: Relay, tmp_path: Path) -> Outbox:
     return Outbox(
         sender=LIVE,
-        mailbox="Ombudsman <letters@ombudsman.example>",
-        reply_to=None,
         relay=lambda: relay,
         maildir=tmp_path / "captured",
     )

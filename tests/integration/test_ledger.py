@@ -23,7 +23,7 @@ from pipeline.letter import Letter
 NOW = datetime(2020, 7, 22, 8, tzinfo=UTC)
 LEASE = timedelta(minutes=20)
 CAPTURE = Sender(address="letters@ombudsman.example", mode=Mode.CAPTURE)
-LIVE = replace(CAPTURE, mode=Mode.LIVE)
+LIVE = replace(CAPTURE, mode=Mode.LIVE, mailbox="Ombudsman <letters@ombudsman.example>")
 
 
 def letter(code: str, fault: str | None = None) -> Letter:

@@ -166,8 +166,6 @@ def furnish(
         sender = "letters@ombudsman.example"
         outbox = Outbox(
             sender=Sender(address=sender, mode=mode),
-            mailbox=sender,
-            reply_to=None,
             relay=relay,
             maildir=tmp_path / "captured",
         )
