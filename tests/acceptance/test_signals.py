@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from tests.acceptance.test_holds import SlowRelay, running
 
 STEVENAGE, WATFORD = "E07000243", "E07000103"
 INTERRUPTED = "Everything done so far is kept. To go on, give the same command again."
+
+
+@pytest.fixture(autouse=True)
+def _heard() -> Iterator[None]:
+    """A closed terminal is heard of, although the tests themselves may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")

@@ -142,6 +142,10 @@ class Office:
             found = connection.scalars(sa.select(e.c.kind).order_by(e.c.id)).all()
         return [kind for kind in found if kind in (kinds or set(Event))]
 
+    def approve(self, person: str) -> None:
+        sender = self.pipeline.outbox.sender.identity
+        runs.approve(self.db, self.run, person=person, now=DISPATCH, sender=sender)
+
     def by_hand(self) -> None:
         run.annual_run(self.pipeline, self.engine, 2020, person="tester", progress=Silence())
 
@@ -360,7 +364,7 @@ def test_letters_that_wait_and_are_given_a_later_day_wait_for_that(
     office.tick(PREPARE)
     office.tick(DISPATCH)
     office.edition(dispatch_at=DISPATCH + 9 * DAY)
-    runs.approve(office.db, office.run, person="Ann", now=DISPATCH)
+    office.approve("Ann")
     assert office.news(DISPATCH + DAY) == []
     assert office.mails == 0
     assert office.news(DISPATCH + 9 * DAY) == SENT
@@ -377,9 +381,9 @@ def test_what_lacks_approval_waits_for_it_however_long(furnish: Callable[..., Of
     again = office.untroubled(DISPATCH + timedelta(minutes=1))
     assert (only(again, Step.DISPATCH).standing, again.exit_code) == (Standing.OPEN, 0)
     assert office.mails == 0
-    runs.approve(office.db, office.run, person="Ann", now=DISPATCH)
+    office.approve("Ann")
     assert office.news(DISPATCH + HOUR) == []
-    runs.approve(office.db, office.run, person="Ben", now=DISPATCH)
+    office.approve("Ben")
     assert office.news(DISPATCH + 30 * DAY) == SENT
     assert office.mails == MAILS
     assert len(office.engine.tried) == LETTERS
@@ -421,7 +425,7 @@ def test_what_is_cancelled_while_it_waits_is_left_alone_until_it_is_opened_again
     assert office.news(DISPATCH + HOUR) == [(Step.DISPATCH, Standing.CANCELLED)]
     assert office.news(DISPATCH + 2 * HOUR) == []
     run.prepared_run(office.pipeline, office.engine, 2020, person="Ann", progress=Silence())
-    runs.approve(office.db, office.run, person="Ben", now=DISPATCH)
+    office.approve("Ben")
     assert office.news(DISPATCH + 3 * HOUR) == SENT
     assert office.mails == MAILS
 
@@ -452,7 +456,7 @@ def test_what_was_begun_and_is_brought_to_its_end_by_hand_is_said(
     office = furnish(people=1)
     office.tick(PREPARE)
     office.tick(DISPATCH)
-    runs.approve(office.db, office.run, person="Ann", now=DISPATCH)
+    office.approve("Ann")
     office.by_hand()
     assert office.news(DISPATCH + HOUR) == SENT
     assert office.news(DISPATCH + 2 * HOUR) == []
@@ -511,7 +515,7 @@ def test_letters_that_cannot_be_made_are_not_tried_at_every_tick(
     for minutes in range(1, 5):
         office.tick(DISPATCH + timedelta(minutes=minutes))
     assert sorted(office.engine.tried) == sorted(once_more_before_sending)
-    runs.approve(office.db, office.run, person="Ann", now=DISPATCH)
+    office.approve("Ann")
     sent = office.untroubled(DISPATCH + HOUR)
     assert [(one.step, one.standing) for one in sent.starts if one.news] == SENT
     assert sent.exit_code == 1
