@@ -55,11 +55,15 @@ class Claim:
 class Doubt:
     """A delivery that may or may not have been made, and what is known of the attempt to.
 
-    `owner` is who tried; `relay`, `local_host` and `local_port` are the connection's two ends.
+    `owner` is who tried, for the `attempt`-th time; `relay`, `local_host` and `local_port` are the
+    connection's two ends. `outcome` is `lost` where the worker itself found that no answer came,
+    and `abandoned` where it was given up by others; `reply` says more. Both are None if neither is
+    on record.
     """
 
     owner: str
     delivery_id: int
+    attempt: int
     run_id: int
     letter_id: int
     message_id: str
@@ -69,6 +73,9 @@ class Doubt:
     local_host: str | None
     local_port: int | None
     intent_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    reply: str | None
 
 
 class _TurnTaken(Exception):
@@ -337,7 +344,7 @@ def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime
                 data={"attempt": claimed.attempt, "said": _said(outcome)},
             )
             return None
-        _leave_doubt(connection, claimed.delivery_id, target, now=now)
+        _leave_doubt(connection, claimed.delivery_id, claimed.attempt, target, now=now)
         _end_attempt(connection, claimed, outcome, now=now)
         _note_move(
             connection,
@@ -421,6 +428,7 @@ def doubts(db: Database, run_id: int, mode: Mode) -> list[Doubt]:
             sa.select(
                 a.c.owner,
                 d.c.id.label("delivery_id"),
+                d.c.attempt,
                 table.c.run_id,
                 d.c.letter_id,
                 m.c.message_id,
@@ -430,6 +438,9 @@ def doubts(db: Database, run_id: int, mode: Mode) -> list[Doubt]:
                 a.c.local_host,
                 a.c.local_port,
                 a.c.intent_at,
+                a.c.ended_at,
+                a.c.outcome,
+                a.c.reply,
             )
             .join(m, m.c.id == d.c.message_id)
             .join(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
@@ -453,9 +464,12 @@ def resolve(
     now: datetime,
     person: str | None = None,
 ) -> bool:
-    """Settle a doubt by evidence, or by a person's word; False if it was settled already."""
+    """Settle a doubt by evidence, or by a person's word; False if it was settled already.
+
+    What was settled, tried again and is in doubt anew is another doubt, and left alone.
+    """
     with db.write() as connection:
-        if not _leave_doubt(connection, doubt.delivery_id, target, now=now):
+        if not _leave_doubt(connection, doubt.delivery_id, doubt.attempt, target, now=now):
             return False
         events.note(
             connection,
@@ -465,23 +479,50 @@ def resolve(
             letter_id=doubt.letter_id,
             delivery_id=doubt.delivery_id,
             person=person,
-            data={"from": State.IN_DOUBT.value, "to": target.value, "evidence": evidence},
+            data={
+                "from": State.IN_DOUBT.value,
+                "to": target.value,
+                "attempt": doubt.attempt,
+                "evidence": evidence,
+            },
         )
     return True
 
 
 def _leave_doubt(
-    connection: sa.Connection, delivery_id: int, target: State, *, now: datetime
+    connection: sa.Connection, delivery_id: int, attempt: int, target: State, *, now: datetime
 ) -> bool:
-    """Move a delivery out of doubt; False if it is in doubt no more."""
+    """Move a delivery out of the doubt of this attempt; False if it is in that no more."""
     _require(State.IN_DOUBT, target)
     d = schema.deliveries
     done = connection.execute(
         sa.update(d)
-        .where(d.c.id == delivery_id, d.c.state == State.IN_DOUBT.value)
+        .where(
+            d.c.id == delivery_id,
+            d.c.attempt == attempt,
+            d.c.state == State.IN_DOUBT.value,
+        )
         .values(**_placed(target, due_at=now, now=now))
     )
     return done.rowcount == 1
+
+
+def in_hand(db: Database, run_id: int, mode: Mode) -> list[str]:
+    """Who holds the run's deliveries that are being sent at this moment: an owner for each."""
+    d, table = schema.deliveries, schema.letters
+    with db.read() as connection:
+        return list(
+            connection.scalars(
+                sa.select(d.c.owner)
+                .join(table, table.c.id == d.c.letter_id)
+                .where(
+                    table.c.run_id == run_id,
+                    d.c.mode == mode.value,
+                    d.c.state.in_([state.value for state in LEASED]),
+                )
+                .order_by(d.c.id)
+            )
+        )
 
 
 def next_due(
