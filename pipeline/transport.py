@@ -38,8 +38,6 @@ _REPLY_TEXT_LIMIT: Final = 2000
 _LINE_LIMIT: Final = 998
 _QUIT_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 1.0
-_BARE_LINE_BREAK: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)")
-_LINE_START_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
 _ENHANCED: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
 
 # What to put right about a relay that cannot be used, in the words of the settings.
@@ -366,7 +364,7 @@ class Transport:
         """Write all but the dot; return why it ends here, or None if the dot may follow."""
         self.phase = Phase.BODY
         try:
-            client.write(_LINE_START_DOT.sub(b"..", data))
+            client.write(_stuffed(data))
         except _BrokenError:
             # A relay that has had enough says why before it hangs up: worth more than "reset".
             if (reply := client.last_words()) is None:
@@ -752,7 +750,9 @@ def _tls_context(relay: Relay) -> ssl.SSLContext:
 
 
 def _refuse_unsendable(data: bytes) -> None:
-    if not data.endswith(b"\r\n") or _BARE_LINE_BREAK.search(data):
+    # Counting, not searching: a pattern takes 2 ms for a letter, as long as all of SMTP.
+    breaks = data.count(b"\r\n")
+    if not data.endswith(b"\r\n") or breaks != data.count(b"\n") or breaks != data.count(b"\r"):
         raise LetterFault(
             "The message cannot be sent: its lines must all end in CRLF, the last one too."
         )
@@ -760,6 +760,12 @@ def _refuse_unsendable(data: bytes) -> None:
         raise LetterFault("The message cannot be sent: it is not plain 7-bit text throughout.")
     if max(map(len, data.split(b"\r\n"))) > _LINE_LIMIT:
         raise LetterFault("The message cannot be sent: a line is longer than 998 octets.")
+
+
+def _stuffed(data: bytes) -> bytes:
+    """The message with a dot more at the start of each line that has one (RFC 5321 4.5.2)."""
+    stuffed = data.replace(b"\n.", b"\n..")
+    return b"." + stuffed if data.startswith(b".") else stuffed
 
 
 def _queue_id(text: str) -> str | None:
