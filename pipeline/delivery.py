@@ -9,6 +9,7 @@ committed before the dot is written, so a crash before the commit is certainly u
 lies between the intent and the recorded outcome can be in doubt.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -97,6 +98,23 @@ ATTENTION_FIRST: tuple[State, ...] = (
 def may_follow(source: State, target: State) -> bool:
     """Whether a delivery in `source` may move to `target`."""
     return (source, target) in _PERMITTED
+
+
+def fold(moves: Iterable[tuple[State, State]]) -> State | None:
+    """Where a delivery stands after these moves (from, to), told in any order; None for nowhere.
+
+    It begins in the queue, and a state that it is not in has been left as often as it was entered.
+    So neither order nor time is asked for: what came late, or from another machine with another
+    clock, counts the same. With a move that is lacking, or told twice, it never stands where it did.
+    """
+    stands: Counter[State] = Counter({State.QUEUED: 1})
+    for source, target in moves:
+        if not may_follow(source, target):
+            return None
+        stands[source] -= 1
+        stands[target] += 1
+    there = [state for state, times in stands.items() if times]
+    return there[0] if len(there) == 1 else None
 
 
 def most_pressing(states: Iterable[State]) -> State | None:

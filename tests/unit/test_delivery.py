@@ -1,11 +1,17 @@
 """The transition table: what may follow what."""
 
+import random
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from pipeline.delivery import (
     ATTENTION_FIRST,
     LEASED,
     OPEN,
     TRANSITIONS,
     State,
+    fold,
     may_follow,
     most_pressing,
     retry_after,
@@ -66,3 +72,49 @@ def test_waits_grow_and_stay_bounded() -> None:
 def test_what_was_put_off_together_does_not_come_back_together() -> None:
     early, late = retry_after(1, chance=0), retry_after(1, chance=0.999)
     assert 239 < early.total_seconds() < 300 < late.total_seconds() < 361
+
+
+Move = tuple[State, State]
+
+
+@st.composite
+def _walks(draw: st.DrawFn) -> list[Move]:
+    """The moves of a delivery that did nothing but what the table permits."""
+    here, moves = State.QUEUED, []
+    for _ in range(draw(st.integers(0, 25))):
+        onwards = [move.target for move in TRANSITIONS if move.source is here]
+        if not onwards:
+            break
+        there = draw(st.sampled_from(onwards))
+        moves.append((here, there))
+        here = there
+    return moves
+
+
+def test_a_delivery_of_which_nothing_is_told_is_queued() -> None:
+    assert fold([]) is State.QUEUED
+
+
+@given(_walks(), st.randoms(use_true_random=False))
+def test_moves_in_any_order_lead_where_they_led(moves: list[Move], chance: random.Random) -> None:
+    last = moves[-1][1] if moves else State.QUEUED
+    told = list(moves)
+    chance.shuffle(told)
+    assert fold(told) is last
+
+
+@given(_walks().filter(bool), st.data())
+def test_a_move_that_is_lacking_never_leads_to_the_same(
+    moves: list[Move], data: st.DataObject
+) -> None:
+    lost = data.draw(st.integers(0, len(moves) - 1), label="lost")
+    assert fold([*moves[:lost], *moves[lost + 1 :]]) is not moves[-1][1]
+    assert fold([*moves, moves[lost]]) is not moves[-1][1], "nor one that is told twice"
+
+
+@given(_walks(), st.sampled_from(State), st.sampled_from(State))
+def test_a_move_that_may_not_be_made_leads_nowhere(
+    moves: list[Move], source: State, target: State
+) -> None:
+    assume(not may_follow(source, target))
+    assert fold([*moves, (source, target)]) is None
