@@ -10,28 +10,72 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from pipeline.cli import (
-    audit,
-    check,
-    data,
-    holds,
-    letter,
-    machine,
-    options,
-    resend,
-    schedule,
-    unforeseen,
-    year,
-)
-from pipeline.display.console import err
-from pipeline.display.progress import interrupted
+from pipeline.cli import options, unforeseen
+from pipeline.cli.listing import Listed
+from pipeline.display.interruption import interrupted
 from pipeline.errors import BadData, LettersError, Refused, Unavailable
+
+# A new command is one entry here: its name, its module and function, and the first line of that
+# function's docstring. They are listed in this order, and imported only when they are called.
+_COMMANDS = (
+    (
+        "import",
+        "data.import_statistics",
+        "Load statistics from a folder of CSV files or from a workbook.",
+    ),
+    ("check", "check.check", "Look at everything that a run leans on, and say what to mend."),
+    ("run", "year.run_year", "Make and send a year's letters, or go on with them."),
+    ("prepare", "year.prepare", "Make a year's letters, and send nothing."),
+    ("approve", "year.approve", "Approve a year's letters as they stand."),
+    ("send", "year.send", "Send what is prepared of a year, or go on sending."),
+    ("status", "year.status", "How a year stands, and what needs a person."),
+    ("show", "letter.show", "The whole story of one letter."),
+    ("letter", "letter.letter", "One letter's PDF: where it is, to look at, or a copy of it."),
+    (
+        "resend",
+        "resend.resend",
+        "Send a letter again, or several with --kind, --state and --codes.",
+    ),
+    ("resolve", "resolve.resolve", "Settle a letter's deliveries that are in doubt."),
+    ("refresh", "holds.refresh", "Take corrections of the statistics into a year that is open."),
+    ("pause", "holds.pause", "Stop sending a year's letters: the stop button."),
+    ("resume", "holds.resume", "Let a paused year go on, or release a letter that was withheld."),
+    ("cancel", "holds.cancel", "Cancel a year's run, or withhold one letter."),
+    ("serve", "schedule.serve", "Make and send letters when they are due, until told to stop."),
+    ("tick", "schedule.tick", "Do what is due now, and end: for cron and systemd timers."),
+    ("verify", "audit.verify", "Prove the archive against the ledger."),
+    ("export", "audit.export", "Account for a year: who was sent what, when, and what came of it."),
+    (
+        "db upgrade",
+        "machine.db_upgrade",
+        "Create the ledger's tables, or bring them up to this version.",
+    ),
+)
+_GROUPS = {"db": "Look after the database."}
+
+
+class _Letters(TyperGroup):
+    """All commands and groups of commands, by their names alone."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        groups = {
+            name: TyperGroup(name=name, help=told, no_args_is_help=True, rich_markup_mode=None)
+            for name, told in _GROUPS.items()
+        }
+        for full_name, place, first_line in _COMMANDS:
+            *within, name = full_name.split()
+            command = Listed(name, place, first_line)
+            (groups[within[0]] if within else self).add_command(command)
+        for group in groups.values():
+            self.add_command(group)
+
 
 app = typer.Typer(
     name="letters",
@@ -57,34 +101,12 @@ app = typer.Typer(
 
     More: docs/operating.md. Every command explains itself: letters COMMAND --help
     """,
+    cls=_Letters,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-app.command("import")(data.import_statistics)
-app.command()(check.check)
-app.command("run")(year.run_year)
-app.command()(year.prepare)
-app.command()(year.approve)
-app.command()(year.send)
-app.command()(year.status)
-app.command()(letter.show)
-app.command()(letter.letter)
-app.command()(resend.resend)
-app.command()(holds.refresh)
-app.command()(holds.pause)
-app.command()(holds.resume)
-app.command()(holds.cancel)
-app.command()(schedule.serve)
-app.command()(schedule.tick)
-app.command()(audit.verify)
-app.command()(audit.export)
-
-db_app = typer.Typer(help="Look after the database.", no_args_is_help=True)
-db_app.command("upgrade")(machine.db_upgrade)
-app.add_typer(db_app, name="db")
 
 _INTERRUPTED = 128 + 2
 _READABLE = 100  # faults
@@ -92,6 +114,8 @@ _READABLE = 100  # faults
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"letters {version('annual-letters')}")
         raise typer.Exit
 
@@ -108,6 +132,8 @@ def _letters(
 
 def _readable(error: LettersError) -> str:
     """On a terminal no more faults than a person reads; a file or a pipe gets every one."""
+    from pipeline.display.console import err
+
     if not (isinstance(error, BadData) and err.is_terminal and len(error.faults) > _READABLE):
         return str(error)
     more = len(error.faults) - _READABLE
@@ -159,6 +185,8 @@ def _let_go() -> None:
 
 def _say(sentence: str, style: str | None = None) -> None:
     """A sentence on standard error, if that takes any: it must not cost the exit code."""
+    from pipeline.display.console import err
+
     with suppress(OSError):
         err.print(sentence, markup=False, style=style)
 

@@ -8,16 +8,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.database import Database, absolute_url
-from pipeline.ledger import runs, story
-from pipeline.ledger.choice import STATES
 from pipeline.letter import KINDS
 from pipeline.register import short_name
-from pipeline.settings import load
+
+if TYPE_CHECKING:
+    from pipeline.database import Database
 
 _PATIENCE_S = "2"  # nobody waits longer for a Tab
 
@@ -31,6 +30,8 @@ def authorities(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     typed = incomplete.casefold().replace("'", "")
     found: dict[str, str] = {}
     try:
+        from pipeline.ledger import runs, story
+
         with _ledger(ctx) as db:
             year = _chosen(ctx, "year")
             for each in [int(year)] if year else reversed(runs.years(db)):
@@ -56,6 +57,8 @@ def authorities(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 def years(ctx: typer.Context, incomplete: str) -> list[str]:
     """The years that have a run, the newest first."""
     try:
+        from pipeline.ledger import runs
+
         with _ledger(ctx) as db:
             found = runs.years(db)
     except Exception:  # noqa: BLE001 - see above
@@ -70,12 +73,17 @@ def kinds(incomplete: str) -> list[str]:
 
 def states(incomplete: str) -> list[str]:
     """How a letter can stand."""
+    from pipeline.ledger.choice import STATES
+
     return [state for state in STATES if state.startswith(incomplete)]
 
 
 @contextmanager
-def _ledger(ctx: typer.Context) -> Iterator[Database]:
+def _ledger(ctx: typer.Context) -> Iterator["Database"]:
     """The ledger, to be read; raises whatever is the matter with it."""
+    from pipeline.database import Database, absolute_url
+    from pipeline.settings import load
+
     config = _chosen(ctx, "config")
     settings = load(Path(config) if config else None)
     os.environ.setdefault("PGCONNECT_TIMEOUT", _PATIENCE_S)

@@ -3,15 +3,16 @@
 import getpass
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.address import hidden_character
 from pipeline.cli import completion
-from pipeline.display.console import err
 from pipeline.errors import Refused
-from pipeline.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
 
 _chosen: dict[str, Path] = {}
 _warned: set[str] = set()
@@ -90,11 +91,14 @@ def forget() -> None:
     _chosen.clear()
 
 
-def settings_now() -> Settings:
+def settings_now() -> "Settings":
     """The settings as they are at this moment, from the file that --config names if it does.
 
     What they warn of is said on standard error, once in the life of the process.
     """
+    from pipeline.display.console import err
+    from pipeline.settings import load
+
     settings = load(_chosen.get("config"))
     for warning in settings.warnings():
         if warning not in _warned:

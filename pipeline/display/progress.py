@@ -1,49 +1,13 @@
-"""Work as it goes on: bars on a terminal, plain lines elsewhere; and being interrupted."""
+"""Work as it goes on: bars on a terminal, plain lines elsewhere."""
 
-import errno
-import os
-import signal
-import termios
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.display.console import err
+from pipeline.display.interruption import stop_if_interrupted
 from pipeline.run import Progress as Watcher
-
-_interruption = threading.Event()
-
-
-def interrupted(number: int, _frame: FrameType | None) -> None:
-    """Handle Ctrl-C, a request to end or a closed terminal: at once, else at the next step.
-
-    An exception that a signal raises is lost where Python cannot let it through (in a finalizer,
-    say); so it is also remembered, and whoever reports progress next is stopped.
-    """
-    _interruption.set()
-    if number == signal.SIGHUP:
-        _leave_a_closed_terminal()
-    raise KeyboardInterrupt
-
-
-def _leave_a_closed_terminal() -> None:
-    """Let what is still said go nowhere: a terminal that is gone makes a fault of every line."""
-    for descriptor in (1, 2):
-        try:
-            termios.tcgetattr(descriptor)
-        except termios.error as error:
-            if error.args[0] == errno.EIO:  # ENOTTY is a file or a pipe, which goes on
-                nothing = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nothing, descriptor)
-                os.close(nothing)
-
-
-def _stop_if_interrupted() -> None:
-    if _interruption.is_set():
-        raise KeyboardInterrupt
 
 
 class _Bars:
@@ -57,7 +21,7 @@ class _Bars:
         self._task = self._bars.add_task(stage, total=total)
 
     def advance(self) -> None:
-        _stop_if_interrupted()
+        stop_if_interrupted()
         self._bars.advance(self._task)
 
     def end(self) -> None:
@@ -78,7 +42,7 @@ class _Lines:
         self._say()
 
     def advance(self) -> None:
-        _stop_if_interrupted()
+        stop_if_interrupted()
         self._done += 1
         if self._done * 10 // max(self._total, 1) != (self._done - 1) * 10 // max(self._total, 1):
             self._say()

@@ -41,7 +41,8 @@ def _commands(group: Any, before: str = "letters") -> Iterator[tuple[str, Any]]:
             yield full, command
 
 
-COMMANDS = dict(_commands(typer.main.get_command(app)))
+LISTED = dict(_commands(typer.main.get_command(app)))
+COMMANDS = {name: listed.loaded() for name, listed in LISTED.items()}
 
 
 def _section(command: str) -> str:
@@ -83,6 +84,7 @@ def test_every_command_that_is_told_exists(page: str, text: str) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_says_what_it_is_for_in_its_first_line(command: str) -> None:
     first, *rest = (COMMANDS[command].help or "").splitlines()
+    assert first == LISTED[command].help, "what --help lists is what the command says of itself"
     assert first.endswith(".")
     assert len(first) <= 68, "longer is cut in the list of commands"
     assert "".join(rest).strip() or command == "letters db upgrade", "and then more"
