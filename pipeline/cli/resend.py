@@ -16,6 +16,7 @@ from pipeline.cli.selection import select
 from pipeline.cli.several import send_several
 from pipeline.display import resend as page
 from pipeline.display.console import err, print_json
+from pipeline.display.words import how_to_resolve
 from pipeline.errors import LetterFault, Refused
 from pipeline.ledger import choice, hindrances, messages, story
 from pipeline.ledger.messages import Request
@@ -187,7 +188,8 @@ def _send_one(
             }
         )
     else:
-        page.print_resent(_name(letter), made, came)
+        resolve = how_to_resolve(letter.authority_code, found.year)
+        page.print_resent(_name(letter), made, came, resolve=resolve)
     return all(one.state in WELL for one in came)
 
 

@@ -13,12 +13,15 @@ from pipeline.cli.finding import run_of
 from pipeline.cli.options import AnyYear, AsJson, By, Config, Year, person, settings_now
 from pipeline.display.console import out, print_json
 from pipeline.display.progress import watching
-from pipeline.display.summary import print_not_begun, print_summary
+from pipeline.display.summary import print_not_begun, print_summary, waiting
 from pipeline.engines.local import LocalEngine
 from pipeline.errors import LettersError
-from pipeline.ledger import hindrances, runs, starts, story
+from pipeline.ledger import hindrances, relays, runs, starts, story
+from pipeline.ledger.relays import Trouble
 from pipeline.ledger.starts import Start
+from pipeline.settings import Settings
 from pipeline.source import Dates
+from pipeline.transport import Relay
 
 
 def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
@@ -89,7 +92,8 @@ def status(
     set, where the files lie, when the schedule is to begin, and what to do next. Changes nothing,
     and ends with 0 whenever it could answer.
     """
-    with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
+    settings = settings_now()
+    with bootstrap.pipeline(settings, writes=False) as pipeline:
         if year is None:
             year = run_of(pipeline, None).year
         found = runs.find_run(pipeline.ledger, year)
@@ -100,7 +104,12 @@ def status(
         missed = starts.missed(pipeline.ledger, year, mode)
         if found is not None:
             _tell(
-                pipeline, run.stands(pipeline, found), as_json=as_json, dates=dates, missed=missed
+                pipeline,
+                run.stands(pipeline, found),
+                as_json=as_json,
+                dates=dates,
+                missed=missed,
+                trouble=_trouble(pipeline, settings),
             )
         elif as_json:
             print_json({"year": year, "mode": mode.value, **_due(dates, missed)})
@@ -150,6 +159,15 @@ def _dates(pipeline: run.Pipeline, year: int) -> Dates | None:
     return None
 
 
+def _trouble(pipeline: run.Pipeline, settings: Settings) -> Trouble | None:
+    """The trouble that the relay is known to be in, if any; for which no password is read."""
+    if pipeline.outbox.relay is None:
+        return None
+    smtp = settings.smtp
+    place = Relay(host=smtp.host, port=smtp.port, security=smtp.security).place
+    return relays.in_trouble(pipeline.ledger, place)
+
+
 def _due(dates: Dates | None, missed: Sequence[Start]) -> dict[str, Any]:
     return {
         "prepare_at": dates.prepare_at.isoformat() if dates else None,
@@ -165,9 +183,10 @@ def _tell(
     as_json: bool,
     dates: Dates | None = None,
     missed: Sequence[Start] = (),
+    trouble: Trouble | None = None,
 ) -> None:
     if not as_json:
-        print_summary(pipeline, result, dates=dates, missed=missed)
+        print_summary(pipeline, result, dates=dates, missed=missed, trouble=trouble)
         return
     found, mode = result.run, pipeline.outbox.mode
     paused = None
@@ -177,6 +196,7 @@ def _tell(
             "by": found.paused_by,
             "because": found.paused_because,
         }
+    others = waiting(pipeline, found)
     print_json(
         {
             "year": found.year,
@@ -185,6 +205,16 @@ def _tell(
             "prepared": result.summary.letters,
             "awaiting_approvals": result.awaiting,
             "paused": paused,
+            "only_to_domains": pipeline.outbox.only_to,
+            "kept_back": others.kept_back,
+            "being_sent": others.in_hand,
+            "relay_in_trouble": trouble
+            and {
+                "relay": trouble.relay,
+                "since": trouble.since.isoformat(timespec="seconds"),
+                "retry_at": trouble.retry_at.isoformat(timespec="seconds"),
+                "reason": trouble.reason,
+            },
             **_due(dates, missed),
             "letters": [asdict(one) for one in story.statuses(pipeline.ledger, found, mode)],
         }

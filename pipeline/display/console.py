@@ -8,7 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
 
 from pipeline.delivery import NEEDS_A_PERSON, State
 
@@ -59,6 +62,37 @@ err = _Output(stderr=True)
 
 LONDON = ZoneInfo("Europe/London")
 """The time of all people this is written for."""
+
+
+def say(console: Console, text: str | Text, *, indent: int = 0, style: str = "") -> None:
+    """One line: wrapped between words on a terminal however narrow, and left whole elsewhere."""
+    line = text if isinstance(text, Text) else Text(text)
+    line.style = line.style or style
+    if console.is_terminal:
+        console.print(Padding(line, (0, 0, 0, indent)), soft_wrap=False)
+    else:
+        console.print(Text(" " * indent).append(line))
+
+
+def row(
+    console: Console,
+    heading: str,
+    text: str | Text,
+    *,
+    width: int,
+    indent: int = 2,
+    style: str = "",
+) -> None:
+    """A heading of so many columns and what is said of it, wrapped beside it on a terminal."""
+    line = text if isinstance(text, Text) else Text(text, style=style)
+    if not console.is_terminal:
+        console.print(Text(" " * indent + f"{heading:{width}} ").append(line))
+        return
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(width=width)
+    table.add_column(overflow="fold")
+    table.add_row(Text(heading), line)
+    console.print(Padding(table, (0, 0, 0, indent)), soft_wrap=False)
 
 
 def print_json(value: Any) -> None:

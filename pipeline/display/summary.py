@@ -1,11 +1,16 @@
 """How a run stands."""
 
+import math
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+from pipeline import owner
 from pipeline.delivery import Mode, State
 from pipeline.display.console import LONDON, counted, out, style_of
+from pipeline.display.words import NO_SIGN, how_to_resolve, who
 from pipeline.ledger import deliveries, story
+from pipeline.ledger.relays import Trouble
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Start
 from pipeline.ledger.story import LetterStatus
@@ -13,6 +18,7 @@ from pipeline.run import Pipeline, Result
 from pipeline.schema import Step
 from pipeline.source import Dates
 
+_NAMED = 2  # processes that are named
 _SHOWN = 20  # letters that need a person, before the rest is only counted
 
 _MODES = {
@@ -20,6 +26,34 @@ _MODES = {
     Mode.REDIRECT: "redirected to one inbox: a rehearsal, no authority has been written to",
     Mode.LIVE: "live, to the authorities",
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What waits for something else than this command.
+
+    `kept_back` deliveries wait because mail may only go to certain domains; `in_hand` are being
+    sent by the processes `by`; `left` were, by a process that has ended.
+    """
+
+    kept_back: int
+    in_hand: int
+    by: Sequence[str]
+    left: int
+
+
+def waiting(pipeline: Pipeline, run: Run) -> Waiting:
+    """What of the run waits for something else, in the mode that is set."""
+    db, outbox = pipeline.ledger, pipeline.outbox
+    owners = deliveries.in_hand(db, run.id, outbox.mode)
+    gone = {one: owner.is_gone(one) for one in set(owners)}
+    alive = [one for one in owners if not gone[one]]
+    return Waiting(
+        kept_back=deliveries.kept_back(db, run.id, outbox.mode, outbox.only_to),
+        in_hand=len(alive),
+        by=sorted({who(one) for one in alive}),
+        left=len(owners) - len(alive),
+    )
 
 
 def print_not_begun(
@@ -45,8 +79,12 @@ def print_summary(
     *,
     dates: Dates | None = None,
     missed: Sequence[Start] = (),
+    trouble: Trouble | None = None,
 ) -> None:
-    """How a run stands: counts, where things lie, and what a person has to do, if anything."""
+    """How a run stands: counts, where things lie, and what a person has to do, if anything.
+
+    `trouble` is the relay's, if it is known to be in any.
+    """
     found, summary, mode = result.run, result.summary, pipeline.outbox.mode
     made = sum(summary.deliveries.values())
     total = sum(summary.letters.values())
@@ -70,12 +108,15 @@ def print_summary(
         )
     out.print()
     out.print(f"Letters  {pipeline.archive.location(str(found.year))}", markup=False)
+    if pipeline.outbox.only_to:
+        only = ", ".join(pipeline.outbox.only_to)
+        out.print(f"Mail     only to {only} (mail.only_to_domains)", markup=False)
     if mode is Mode.CAPTURE and made:
         out.print(f"Mail     {pipeline.outbox.maildir} (a Maildir)", markup=False)
     if dates is not None and not made and dates.dispatch_at > datetime.now(UTC):
         out.print(f"Due      to be sent on {_moment(dates.dispatch_at)}")
-    for other, waiting in story.open_elsewhere(pipeline.ledger, found, mode).items():
-        open_ones = counted(waiting, "delivery is", "deliveries are")
+    for other, open_there in story.open_elsewhere(pipeline.ledger, found, mode).items():
+        open_ones = counted(open_there, "delivery is", "deliveries are")
         out.print()
         out.print(f"In {other.value} mode {open_ones} still open. To go on:", style="yellow")
         out.print(f"  LETTERS_MAIL__MODE={other.value} letters run {found.year}", style="yellow")
@@ -89,12 +130,16 @@ def print_summary(
             f" is sent: letters approve {found.year}",
             style="bold yellow",
         )
+    others = waiting(pipeline, found)
+    if trouble is not None and (summary.unfinished or summary.unplanned):
+        _print_relay(trouble, found.year)
+    _print_others(others, pipeline.outbox.only_to, found.year)
     if summary.needs_a_person:
         _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
     elif result.is_finished:
         out.print("Nothing needs a person.", style="green")
     elif not result.awaiting and not found.paused_at:
-        _print_how_to_go_on(pipeline, result)
+        _print_how_to_go_on(pipeline, result, others)
 
 
 def _moment(at: datetime) -> str:
@@ -124,19 +169,78 @@ def _print_paused(run: Run) -> None:
     out.print(f"Nothing is sent until somebody says: letters resume {run.year}", style="yellow")
 
 
-def _print_how_to_go_on(pipeline: Pipeline, result: Result) -> None:
-    found, waits = result.run, ""
-    if not result.summary.letters["unprepared"]:
-        due = deliveries.next_due(pipeline.ledger, found.id, pipeline.outbox.mode)
-        if due is not None and due > datetime.now(UTC):
-            waits = f" from {due.astimezone(LONDON):%H:%M} on, London time"
-        if result.summary.unplanned:
-            some = sum(result.summary.deliveries.values())
-            not_sent = counted(result.summary.unplanned, "letter has", "letters have")
-            said = f"{not_sent} not been sent yet." if some else "Nothing has been sent yet."
-            out.print(f"{said} To send: letters send {found.year}", style="bold yellow")
-            return
+def _print_relay(trouble: Trouble, year: int) -> None:
+    since, again = (one.astimezone(LONDON) for one in (trouble.since, trouble.retry_at))
+    later = trouble.retry_at > datetime.now(UTC)
+    when = f"It is left alone until {again:%H:%M}" if later else "The next run tries it again"
+    out.print(
+        f"The relay {trouble.relay} has been in trouble since {since:%H:%M} on {since.day} "
+        f"{since:%B}, London time: {trouble.reason}",
+        style="bold yellow",
+        markup=False,
+    )
+    out.print(f"{when}; to try it now: letters send {year}", style="yellow")
+
+
+def _print_others(others: Waiting, only_to: Sequence[str], year: int) -> None:
+    if others.in_hand:
+        are = counted(others.in_hand, "delivery is", "deliveries are")
+        by = f" ({' and '.join(others.by)})" if len(others.by) <= _NAMED else ""
+        out.print(f"{are} being sent by another process{by}.", style="yellow", markup=False)
+    if others.left:
+        were = counted(others.left, "delivery was", "deliveries were")
+        out.print(
+            f"{were} being sent by a process that has ended. To take up what it left: "
+            f"letters send {year}",
+            style="bold yellow",
+        )
+    if others.kept_back:
+        wait = counted(others.kept_back, "delivery waits", "deliveries wait")
+        out.print(
+            f"{wait} because mail may only go to {', '.join(only_to)} (mail.only_to_domains in the "
+            f"settings). To let them go, change that, and then: letters send {year}",
+            style="yellow",
+            markup=False,
+        )
+
+
+def _print_how_to_go_on(pipeline: Pipeline, result: Result, others: Waiting) -> None:
+    found, outbox, summary = result.run, pipeline.outbox, result.summary
+    if not summary.letters["unprepared"] and summary.unplanned:
+        some = sum(summary.deliveries.values())
+        not_sent = counted(summary.unplanned, "letter has", "letters have")
+        said = f"{not_sent} not been sent yet." if some else "Nothing has been sent yet."
+        out.print(f"{said} To send: letters send {found.year}", style="bold yellow")
+        _print_pace(pipeline, found, others)
+        return
+    to_do = summary.unfinished - others.kept_back - others.in_hand - others.left
+    if to_do <= 0:
+        if others.in_hand:
+            out.print(
+                f"Nothing else is to be done. How it stands then: letters status {found.year}",
+                style="bold yellow",
+            )
+        return
+    due, waits = None, ""
+    if not summary.letters["unprepared"]:
+        due = deliveries.next_due(pipeline.ledger, found.id, outbox.mode, only_to=outbox.only_to)
+    if due is not None and due > datetime.now(UTC):
+        waits = f" from {due.astimezone(LONDON):%H:%M} on, London time"
     out.print(f"Not finished. To go on{waits}: letters run {found.year}", style="bold yellow")
+    _print_pace(pipeline, found, others)
+
+
+def _print_pace(pipeline: Pipeline, run: Run, others: Waiting) -> None:
+    """How long it takes at the pace that is set, if that is more than a moment."""
+    every = pipeline.outbox.pace.overall
+    number = story.to_send(pipeline.ledger, run, pipeline.outbox.mode) - others.kept_back
+    takes = number * every
+    if takes > timedelta(minutes=1):
+        out.print(
+            f"At {timedelta(minutes=1) / every:,.0f} a minute (smtp.per_minute) "
+            f"{counted(number, 'delivery takes', 'deliveries take')} about "
+            f"{counted(math.ceil(takes / timedelta(minutes=1)), 'minute')}."
+        )
 
 
 def _print_counts(*rows: tuple[int, str, str]) -> None:
@@ -155,7 +259,9 @@ def _print_trouble(statuses: Iterator[LetterStatus], year: int) -> None:
             continue
         out.print(f"  {one.authority} {one.name}", markup=False, style="bold")
         what = one.fault or one.state.replace("_", " ")
-        said = f": {one.reply}" if one.reply and not one.fault else ""
-        out.print(f"    {what}{said}", markup=False)
+        said = NO_SIGN.get(one.reply, one.reply) if one.reply and not one.fault else ""
+        out.print(f"    {what}{f': {said}' if said else ''}", markup=False)
+        if one.state == State.IN_DOUBT.value:
+            out.print(f"    to settle it: {how_to_resolve(one.authority, year)}", markup=False)
     if more:
         out.print(f"  and {more:,} more: letters status {year} --json")

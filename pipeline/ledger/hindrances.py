@@ -167,6 +167,7 @@ def _open(connection: sa.Connection, letter: Any, mode: Mode) -> str | None:
         said.append(
             f"It is in doubt whether the letter to {letter.authority_name} has reached "
             f"{', '.join(doubtful)}. Settle it first, so that nobody gets it twice: look for the "
-            "Message-ID in the relay's log, or ask the recipient."
+            "Message-ID in the relay's log, or ask the recipient, and say what you found: "
+            f"letters resolve {letter.authority_code} --year {letter.year}"
         )
     return "\n".join(said) or None

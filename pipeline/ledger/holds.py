@@ -151,7 +151,7 @@ def withhold(
             raise Refused(
                 f"It is in doubt whether the letter to {letter.authority_name} has gone, so it "
                 "cannot be withheld before that is settled: "
-                f"letters show {letter.authority_code} --year {run.year}"
+                f"letters resolve {letter.authority_code} --year {run.year}"
             )
         if live and all(state in _MAY_HAVE_GONE and state not in LEASED for state in live):
             raise Refused(
