@@ -13,10 +13,11 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -81,6 +82,11 @@ _MASTER = """\
   -o smtpd_reject_unlisted_recipient=no
 127.0.0.1:{tls_port} inet n - n - - smtpd
   -o smtpd_tls_security_level=encrypt
+127.0.0.1:{expired_port} inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_tls_chain_files={tls}/expired.key,{tls}/expired.pem
+127.0.0.1:{hasty_port} inet n - n - - smtpd
+  -o smtpd_timeout=1s
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -103,6 +109,7 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 # What the log says of sessions and of messages in the queue.
+_STARTED = "daemon started"
 _BEGUN = re.compile(r"smtpd\[\d+\]: connect from ")
 _ENDED = re.compile(r"smtpd\[\d+\]: disconnect from .*")
 _TAKEN = re.compile(r" (?:data|bdat)=(\d+)")
@@ -119,15 +126,19 @@ class Postfix:
 
     `port` refuses unknown mailboxes at RCPT; `late_port` takes every recipient and returns what
     cannot be delivered; `tls_port` is as `port`, and insists on STARTTLS with the certificate that
-    `authority` signed. At all of them grey@ is put off (450), full@ is full (452) and blocked@ is
-    refused (550); at slow@, which needs the late port, mail waits and a delay is reported.
+    `authority` signed, `expired_port` with one that has ended; `hasty_port` waits one second for a
+    client. At all of them grey@ is put off (450), full@ is full (452) and blocked@ is refused
+    (550); at slow@, which needs the late port, mail waits and a delay is reported.
     """
 
     place: Path
     port: int
     late_port: int
     tls_port: int
+    expired_port: int
+    hasty_port: int
     host: str = "127.0.0.1"
+    _stack: ExitStack = field(repr=False)
 
     @property
     def log(self) -> Path:
@@ -179,6 +190,22 @@ class Postfix:
         )
         return self.copies(mailbox)
 
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """While it lasts the relay is not there; what it had taken by then waits in its queue.
+
+        Sessions that were open are ended. Settings and tables are read anew afterwards.
+        """
+        pid = int((self.place / "queue" / "pid" / "master.pid").read_text("ascii"))
+        os.kill(pid, signal.SIGTERM)
+        servers.await_that("Postfix ended", lambda: not _runs(pid), self.logged)
+        try:
+            yield
+        finally:
+            starts = self.logged().count(_STARTED)
+            self._stack.enter_context(_master(self.place))
+            self.await_logged(_STARTED, starts + 1)
+
     def settle(self) -> None:
         """Wait until no client is connected and all that was taken is delivered or put off.
 
@@ -188,8 +215,9 @@ class Postfix:
         servers.await_that("Postfix had nothing left to do", self._settled, self.logged)
 
     def _settled(self) -> bool:
-        # The log tells in order what was done, so any part of it is true of some moment.
-        log = self.logged()
+        # The log tells in order what was done, so any part of it is true of some moment. Sessions
+        # that were open when Postfix was ended never ended in it.
+        log = self.logged().rpartition(_STARTED)[2]
         ended = _ENDED.findall(log)
         taken = sum(int(found[1]) for each in ended if (found := _TAKEN.search(each)))
         active = set(_ACTIVE.findall(log))
@@ -199,7 +227,18 @@ class Postfix:
             len(ended) == len(_BEGUN.findall(log))
             and taken == len(active & set(_CLIENT.findall(log)))
             and known <= done
+            and not self._waiting()
         )
+
+    def _waiting(self) -> bool:
+        """Whether something that was taken before a new start has not been looked at since."""
+        # A file is executable once all of it is there.
+        for name in ("incoming", "active"):
+            for file in (self.place / "queue" / name).iterdir():
+                with suppress(FileNotFoundError):
+                    if file.stat().st_mode & 0o100:
+                        return True
+        return False
 
 
 @contextmanager
@@ -212,15 +251,18 @@ def running_postfix() -> Iterator[Postfix]:
     with ExitStack() as stack:
         for attempt in (1, 2, 3):
             place = stack.enter_context(servers.folder("letters-postfix-"))
-            port, late_port, tls_port = servers.free_ports(3)
-            postfix = Postfix(place=place, port=port, late_port=late_port, tls_port=tls_port)
-            _prepare(postfix)
-            master = Path(_setting("daemon_directory"), "master")
-            stack.enter_context(
-                servers.running(
-                    [master, "-s", "-c", place / "etc"], place, place / "log" / "output"
-                )
+            port, late_port, tls_port, expired_port, hasty_port = servers.free_ports(5)
+            postfix = Postfix(
+                place=place,
+                port=port,
+                late_port=late_port,
+                tls_port=tls_port,
+                expired_port=expired_port,
+                hasty_port=hasty_port,
+                _stack=stack,
             )
+            _prepare(postfix)
+            stack.enter_context(_master(place))
             log = _said(postfix)
             if "fatal: " not in log:
                 break
@@ -228,6 +270,19 @@ def running_postfix() -> Iterator[Postfix]:
             if attempt == 3 or "Address already in use" not in log:
                 raise RuntimeError(f"Postfix did not start:\n{log}")
         yield postfix
+
+
+def _master(place: Path) -> AbstractContextManager[None]:
+    program = Path(_setting("daemon_directory"), "master")
+    return servers.running([program, "-s", "-c", place / "etc"], place, place / "log" / "output")
+
+
+def _runs(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("ascii")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def _said(postfix: Postfix) -> str:
@@ -266,6 +321,7 @@ def _prepare(postfix: Postfix) -> None:
     for made in [place / "mail", *(place / "mail").rglob("*")]:
         os.chown(made, user.pw_uid, user.pw_gid)
     relays.make_certificates(place / "tls")
+    _make_expired(place / "tls")
     files = {
         "main.cf": _MAIN.format(
             place=place,
@@ -277,7 +333,12 @@ def _prepare(postfix: Postfix) -> None:
             gid=user.pw_gid,
         ),
         "master.cf": _MASTER.format(
-            port=postfix.port, late_port=postfix.late_port, tls_port=postfix.tls_port
+            port=postfix.port,
+            late_port=postfix.late_port,
+            tls_port=postfix.tls_port,
+            expired_port=postfix.expired_port,
+            hasty_port=postfix.hasty_port,
+            tls=place / "tls",
         ),
         "access": _ACCESS,
         "transport": _TRANSPORT,
@@ -287,6 +348,40 @@ def _prepare(postfix: Postfix) -> None:
     }
     for name, text in files.items():
         (place / "etc" / name).write_text(text, "utf-8")
+
+
+_CA = """\
+[ca]
+default_ca = here
+[here]
+database = index
+new_certs_dir = .
+rand_serial = yes
+default_md = sha256
+policy = any
+[any]
+commonName = supplied
+"""
+
+
+def _make_expired(folder: Path) -> None:
+    """A certificate of the authority in the folder that ended long ago."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    (folder / "index").touch()
+    (folder / "ca.cnf").write_text(_CA, "ascii")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+    openssl(
+        *("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+        *("-keyout", "expired.key", "-out", "expired.csr", "-subj", "/CN=expired"),
+    )
+    openssl(
+        *("ca", "-batch", "-notext", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key"),
+        *("-startdate", "20200101000000Z", "-enddate", "20200201000000Z", "-extfile", "names"),
+        *("-in", "expired.csr", "-out", "expired.pem"),
+    )
 
 
 def _setting(name: str) -> str:
