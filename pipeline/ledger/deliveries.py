@@ -7,6 +7,7 @@ worker whose lease was taken away finds that it changed no row.
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,6 +83,56 @@ class _TurnTaken(Exception):
     pass
 
 
+# The statements that every letter takes are made once: to make one anew takes seven times as long
+# as to carry it out.
+_D, _A = schema.deliveries, schema.attempts
+_HELD = (
+    _D.c.id == sa.bindparam("delivery"),
+    _D.c.owner == sa.bindparam("owner_"),
+    _D.c.attempt == sa.bindparam("number_"),
+)
+_CLAIM = (
+    sa.update(_D)
+    .where(_D.c.id == sa.bindparam("delivery"), _D.c.state == State.QUEUED.value)
+    .values(
+        state=State.CLAIMED.value,
+        owner=sa.bindparam("owner_"),
+        lease_until=sa.bindparam("until"),
+        attempt=_D.c.attempt + 1,
+    )
+    .returning(
+        _D.c.message_id,
+        _D.c.letter_id,
+        _D.c.recipient,
+        _D.c.token,
+        _D.c.envelope_sender,
+        _D.c.attempt,
+    )
+)
+_HELD_ROW = sa.select(_D.c.state, _D.c.deferrals).where(*_HELD).with_for_update()
+_RENEW = (
+    sa.update(_D)
+    .where(*_HELD, _D.c.state.in_([state.value for state in LEASED]))
+    .values(lease_until=sa.bindparam("until"))
+)
+_ATTEMPT = sa.insert(_A)
+_THIS_ATTEMPT = sa.update(_A).where(
+    _A.c.delivery_id == sa.bindparam("delivery"), _A.c.number == sa.bindparam("number_")
+)
+_INTENT = _THIS_ATTEMPT.values(
+    intent_at=sa.bindparam("at"),
+    relay=sa.bindparam("relay_"),
+    local_host=sa.bindparam("host"),
+    local_port=sa.bindparam("port"),
+)
+_END = _THIS_ATTEMPT.values(
+    ended_at=sa.bindparam("at"),
+    outcome=sa.bindparam("what"),
+    reply=sa.bindparam("said"),
+    queue_id=sa.bindparam("queued_as"),
+)
+
+
 def claim(
     db: Database,
     run_id: int,
@@ -106,10 +157,13 @@ def claim(
         try:
             with db.write() as connection:
                 following = connection.execute(
-                    _due(run_id, mode, now=now, messages=messages, only_to=only_to)
-                    .where(*relays.usable(relay, pace, now=now))
-                    .limit(1)
-                    .with_for_update(skip_locked=True, of=schema.deliveries)
+                    _next(
+                        messages is not None,
+                        bool(only_to),
+                        bool(pace.overall),
+                        bool(pace.to_one_domain),
+                    ),
+                    _asked(run_id, mode, now, messages, only_to) | {"relay": relay},
                 ).one_or_none()
                 if following is None:
                     return None
@@ -134,42 +188,67 @@ def held_up(
     """When to look again for what is due and only waits for its turn; None if nothing does."""
     if not pace.overall and not pace.to_one_domain:
         return None
-    following = _due(run_id, mode, now=now, messages=messages, only_to=only_to)
-    due = following.order_by(None).subquery()
+    due = _due(messages is not None, bool(only_to)).order_by(None).subquery()
     with db.read() as connection:
-        domains = connection.scalars(sa.select(due.c.domain).distinct()).all()
+        domains = connection.scalars(
+            sa.select(due.c.domain).distinct(), _asked(run_id, mode, now, messages, only_to)
+        ).all()
     if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.retry_at > now):
         return None
     turn = relays.next_turn(db, relay, domains if pace.to_one_domain else ())
     return max(turn, now) if turn is not None else now
 
 
-def _due(
+def _asked(
     run_id: int,
     mode: Mode,
-    *,
     now: datetime,
     messages: Collection[int] | None,
     only_to: Collection[str],
-) -> sa.Select[Any]:
-    """The deliveries of the run that are due and may go, the first one first."""
+) -> dict[str, Any]:
+    """The values that `_due` leaves open."""
+    asked: dict[str, Any] = {"run": run_id, "mode": mode.value, "now": now}
+    if messages is not None:
+        asked["messages"] = list(messages)
+    if only_to:
+        asked["domains"] = list(only_to)
+    return asked
+
+
+@cache
+def _due(chosen: bool, limited: bool) -> sa.Select[Any]:
+    """The deliveries of the run that are due and may go, the first one first.
+
+    With `chosen` only of some messages, with `limited` only to some domains.
+    """
     d, table, r = schema.deliveries, schema.letters, schema.runs
     return (
         sa.select(d.c.id, d.c.domain)
         .join(table, table.c.id == d.c.letter_id)
         .join(r, r.c.id == table.c.run_id)
         .where(
-            table.c.run_id == run_id,
+            table.c.run_id == sa.bindparam("run"),
             r.c.paused_at.is_(None),
             r.c.cancelled_at.is_(None),
             table.c.withheld_at.is_(None),
-            d.c.mode == mode.value,
+            d.c.mode == sa.bindparam("mode"),
             d.c.state == State.QUEUED.value,
-            d.c.due_at <= now,
-            d.c.message_id.in_(messages) if messages is not None else sa.true(),
-            _allowed(only_to),
+            d.c.due_at <= sa.bindparam("now"),
+            d.c.message_id.in_(sa.bindparam("messages", expanding=True)) if chosen else sa.true(),
+            d.c.domain.in_(sa.bindparam("domains", expanding=True)) if limited else sa.true(),
         )
         .order_by(d.c.due_at, d.c.id)
+    )
+
+
+@cache
+def _next(chosen: bool, limited: bool, overall: bool, to_one: bool) -> sa.Select[Any]:
+    """The first of them that its relay may be given now."""
+    return (
+        _due(chosen, limited)
+        .where(*relays.usable(overall=overall, to_one_domain=to_one))
+        .limit(1)
+        .with_for_update(skip_locked=True, of=schema.deliveries)
     )
 
 
@@ -209,24 +288,8 @@ def _claimed(
     lease: timedelta,
     now: datetime,
 ) -> Claim | None:
-    d = schema.deliveries
     row = connection.execute(
-        sa.update(d)
-        .where(d.c.id == delivery_id, d.c.state == State.QUEUED.value)
-        .values(
-            state=State.CLAIMED.value,
-            owner=owner,
-            lease_until=now + lease,
-            attempt=d.c.attempt + 1,
-        )
-        .returning(
-            d.c.message_id,
-            d.c.letter_id,
-            d.c.recipient,
-            d.c.token,
-            d.c.envelope_sender,
-            d.c.attempt,
-        )
+        _CLAIM, {"delivery": delivery_id, "owner_": owner, "until": now + lease}
     ).one_or_none()
     if row is None:
         return None
@@ -242,9 +305,8 @@ def _claimed(
         owner=owner,
     )
     connection.execute(
-        sa.insert(schema.attempts).values(
-            delivery_id=delivery_id, number=row.attempt, owner=owner, claimed_at=now
-        )
+        _ATTEMPT,
+        {"delivery_id": delivery_id, "number": row.attempt, "owner": owner, "claimed_at": now},
     )
     _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
     return claimed
@@ -264,17 +326,19 @@ def intend(
 
     The lease begins anew, as the wait for the relay's answer may be long.
     """
-    d = schema.deliveries
     with db.write() as connection:
         if not _move(connection, claimed, State.CLAIMED, State.SENDING):
             return False
+        connection.execute(_RENEW, {**_claim(claimed), "until": now + lease})
         connection.execute(
-            sa.update(d).where(d.c.id == claimed.delivery_id).values(lease_until=now + lease)
-        )
-        connection.execute(
-            _attempt(claimed).values(
-                intent_at=now, relay=relay, local_host=local_host, local_port=local_port
-            )
+            _INTENT,
+            {
+                **_number(claimed),
+                "at": now,
+                "relay_": relay,
+                "host": local_host,
+                "port": local_port,
+            },
         )
         _note_move(connection, claimed, State.CLAIMED, State.SENDING, at=now)
     return True
@@ -359,14 +423,9 @@ def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime
 
 def renew(db: Database, held: Iterable[Claim], *, lease: timedelta, now: datetime) -> None:
     """Let the leases of these claims begin anew; one that is lost stays lost."""
-    d = schema.deliveries
     with db.write() as connection:
         for claimed in held:
-            connection.execute(
-                sa.update(d)
-                .where(*_held(claimed), d.c.state.in_([state.value for state in LEASED]))
-                .values(lease_until=now + lease)
-            )
+            connection.execute(_RENEW, {**_claim(claimed), "until": now + lease})
 
 
 def recover(
@@ -412,9 +471,8 @@ def recover(
             target = State.QUEUED if source is State.CLAIMED else State.IN_DOUBT
             if _move(connection, held, source, target, due_at=now, now=now):
                 said = "the worker is gone" if verdicts[row.owner] else "the lease is over"
-                connection.execute(
-                    _attempt(held).values(ended_at=now, outcome="abandoned", reply=said)
-                )
+                abandoned = {"at": now, "said": said, "what": "abandoned", "queued_as": None}
+                connection.execute(_END, {**_number(held), **abandoned})
                 _note_move(connection, held, source, target, at=now, said=said)
                 moved += 1
     return moved
@@ -502,7 +560,8 @@ def _leave_doubt(
             d.c.attempt == attempt,
             d.c.state == State.IN_DOUBT.value,
         )
-        .values(**_placed(target, due_at=now, now=now))
+        .values(**_placed(target)),
+        _open(target, due_at=now, now=now),
     )
     return done.rowcount == 1
 
@@ -545,20 +604,18 @@ def next_due(
         )
 
 
-def _held(claimed: Claim) -> tuple[sa.ColumnElement[bool], ...]:
-    d = schema.deliveries
-    return (
-        d.c.id == claimed.delivery_id,
-        d.c.owner == claimed.owner,
-        d.c.attempt == claimed.attempt,
-    )
+def _claim(claimed: Claim) -> dict[str, Any]:
+    """What `_HELD` asks."""
+    return {"delivery": claimed.delivery_id, "owner_": claimed.owner, "number_": claimed.attempt}
+
+
+def _number(claimed: Claim) -> dict[str, Any]:
+    """Which attempt it is."""
+    return {"delivery": claimed.delivery_id, "number_": claimed.attempt}
 
 
 def _held_row(connection: sa.Connection, claimed: Claim) -> Any | None:
-    d = schema.deliveries
-    return connection.execute(
-        sa.select(d.c.state, d.c.deferrals).where(*_held(claimed)).with_for_update()
-    ).one_or_none()
+    return connection.execute(_HELD_ROW, _claim(claimed)).one_or_none()
 
 
 def _settled(outcome: Outcome) -> State:
@@ -588,12 +645,14 @@ def _end_attempt(
     connection: sa.Connection, claimed: Claim, outcome: Outcome, *, now: datetime
 ) -> None:
     connection.execute(
-        _attempt(claimed).values(
-            ended_at=now,
-            outcome=type(outcome).__name__.lower(),
-            reply=_said(outcome),
-            queue_id=outcome.queue_id if isinstance(outcome, Accepted) else None,
-        )
+        _END,
+        {
+            **_number(claimed),
+            "at": now,
+            "what": type(outcome).__name__.lower(),
+            "said": _said(outcome),
+            "queued_as": outcome.queue_id if isinstance(outcome, Accepted) else None,
+        },
     )
 
 
@@ -620,16 +679,12 @@ def _put_off(
         return
     _require(State.QUEUED, State.EXPIRED)
     connection.execute(
-        sa.update(d).where(queued).values(**_placed(State.EXPIRED, due_at=None, now=now))
+        sa.update(d).where(queued).values(**_placed(State.EXPIRED)),
+        _open(State.EXPIRED, due_at=None, now=now),
     )
     hours = round((now - first) / timedelta(hours=1))
     said = f"put off {deferrals} times within {hours} hours; it is not tried again"
     _note_move(connection, claimed, State.QUEUED, State.EXPIRED, at=now, said=said)
-
-
-def _attempt(claimed: Claim) -> sa.Update:
-    a = schema.attempts
-    return sa.update(a).where(a.c.delivery_id == claimed.delivery_id, a.c.number == claimed.attempt)
 
 
 def _require(source: State, target: State) -> None:
@@ -648,24 +703,40 @@ def _move(
 ) -> bool:
     """Move a delivery that this claim still holds; False if it does not."""
     _require(source, target)
-    d = schema.deliveries
     done = connection.execute(
-        sa.update(d)
-        .where(*_held(claimed), d.c.state == source.value)
-        .values(**_placed(target, due_at=due_at, now=now))
+        _moving(source, target), {**_claim(claimed), **_open(target, due_at=due_at, now=now)}
     )
     return done.rowcount == 1
 
 
-def _placed(target: State, *, due_at: datetime | None, now: datetime | None) -> dict[str, Any]:
-    """What a delivery's row says in the state `target`."""
+@cache
+def _moving(source: State, target: State) -> sa.Update:
+    """The one statement of a move by whoever holds the delivery: compare, and swap."""
+    return (
+        sa.update(schema.deliveries)
+        .where(*_HELD, schema.deliveries.c.state == source.value)
+        .values(**_placed(target))
+    )
+
+
+def _placed(target: State) -> dict[str, Any]:
+    """What a delivery's row says in the state `target`; `_open` are the values to it."""
     values: dict[str, Any] = {"state": target.value}
     if target not in LEASED:
         values |= {"owner": None, "lease_until": None}
     if target is State.QUEUED:
-        values["due_at"] = due_at
+        values["due_at"] = sa.bindparam("due")
     if target not in OPEN:
-        values["settled_at"] = now
+        values["settled_at"] = sa.bindparam("at")
+    return values
+
+
+def _open(target: State, *, due_at: datetime | None, now: datetime | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if target is State.QUEUED:
+        values["due"] = due_at
+    if target not in OPEN:
+        values["at"] = now
     return values
 
 

@@ -103,17 +103,22 @@ def try_now(db: Database, relay: str, *, now: datetime) -> None:
         )
 
 
-def usable(relay: str, pace: Pace, *, now: datetime) -> Sequence[sa.ColumnElement[bool]]:
-    """What must hold of a delivery so that the relay may be given it at this moment."""
+def usable(*, overall: bool, to_one_domain: bool) -> Sequence[sa.ColumnElement[bool]]:
+    """What must hold of a delivery so that the relay may be given it at this moment.
+
+    The values to it are `relay` and `now`; `overall` and `to_one_domain` say which paces are kept.
+    """
     r, p, d = schema.relays, schema.paces, schema.deliveries
+    relay: sa.BindParameter[str] = sa.bindparam("relay")
+    now: sa.BindParameter[datetime] = sa.bindparam("now")
     conditions: list[sa.ColumnElement[bool]] = [
         ~sa.exists().where(r.c.relay == relay, r.c.retry_at > now)
     ]
-    if pace.overall:
+    if overall:
         conditions.append(
             ~sa.exists().where(p.c.relay == relay, p.c.domain == _EVERY_DOMAIN, p.c.next_at > now)
         )
-    if pace.to_one_domain:
+    if to_one_domain:
         conditions.append(
             ~sa.exists().where(p.c.relay == relay, p.c.domain == d.c.domain, p.c.next_at > now)
         )
