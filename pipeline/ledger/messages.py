@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -398,41 +399,47 @@ def _mailbox(address: str) -> str:
 
 def read(db: Database, id_: int) -> Message:
     """One message, with its letter and its run's wording."""
-    m, table, r = schema.messages, schema.letters, schema.runs
-    first = m.alias("first")
     with db.read() as connection:
-        row = connection.execute(
-            sa.select(
-                first.c.message_id.label("again"),
-                m.c.id,
-                m.c.letter_id,
-                table.c.run_id,
-                m.c.mode,
-                m.c.message_id,
-                m.c.mailbox,
-                m.c.reply_to,
-                m.c.envelope_sender,
-                m.c.recipients,
-                r.c.year,
-                table.c.authority_code,
-                table.c.authority_name,
-                table.c.fields,
-                r.c.wording,
-                table.c.pdf,
-                table.c.pdf_sha256,
-                m.c.eml,
-                m.c.eml_sha256,
-            )
-            .join(table, table.c.id == m.c.letter_id)
-            .join(r, r.c.id == table.c.run_id)
-            .outerjoin(first, first.c.id == m.c.resend_of)
-            .where(m.c.id == id_)
-        ).one()
+        row = connection.execute(_whole(), {"message": id_}).one()
     found = dict(row._mapping)  # noqa: SLF001 - a row's public mapping
     # Messages that were planned before whom they are from was kept have only the address.
     mailbox = found["mailbox"] or found["envelope_sender"]
     del found["envelope_sender"]
     return Message(**{**found, "mode": Mode(row.mode), "mailbox": mailbox})
+
+
+@cache
+def _whole() -> sa.Select[Any]:
+    """A message with its letter and its run; made once, as every letter takes it."""
+    m, table, r = schema.messages, schema.letters, schema.runs
+    first = m.alias("first")
+    return (
+        sa.select(
+            first.c.message_id.label("again"),
+            m.c.id,
+            m.c.letter_id,
+            table.c.run_id,
+            m.c.mode,
+            m.c.message_id,
+            m.c.mailbox,
+            m.c.reply_to,
+            m.c.envelope_sender,
+            m.c.recipients,
+            r.c.year,
+            table.c.authority_code,
+            table.c.authority_name,
+            table.c.fields,
+            r.c.wording,
+            table.c.pdf,
+            table.c.pdf_sha256,
+            m.c.eml,
+            m.c.eml_sha256,
+        )
+        .join(table, table.c.id == m.c.letter_id)
+        .join(r, r.c.id == table.c.run_id)
+        .outerjoin(first, first.c.id == m.c.resend_of)
+        .where(m.c.id == sa.bindparam("message"))
+    )
 
 
 def freeze(db: Database, message: Message, *, dated: datetime, eml: str, eml_sha256: str) -> bool:
