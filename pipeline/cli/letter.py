@@ -19,7 +19,7 @@ from pipeline.cli.writing import STANDARD_OUTPUT, Force, output, whole_file
 from pipeline.display.console import err, out, print_json
 from pipeline.display.story import print_letter, print_story
 from pipeline.errors import Refused, Unavailable
-from pipeline.ledger import story
+from pipeline.ledger import hindrances, story
 from pipeline.ledger.runs import Run
 from pipeline.message import pdf_filename
 
@@ -104,10 +104,11 @@ def show(
 ) -> None:
     """The whole story of one letter.
 
-    Its file, its figures, each message with its deliveries and what the mail server last said, and
-    everything that happened, with who did it and why, in London time. A letter that is withheld
-    says so first. If an earlier run of the year, refreshed or cancelled since, had sent a letter to
-    this authority in the mode that is set, that is noted.
+    How it stands with everybody it is for, and what comes next; then what happened, day by day in
+    London time: who did what and why, each attempt to send it and what the mail server said, and
+    what earlier runs of the year held for this authority, if any was refreshed or cancelled; then
+    the file, the messages and the figures. A letter that is withheld says so first. --json has
+    every fact.
 
     Ends with 0 whenever there is such a letter, whatever its state, and 2 when there is none.
 
@@ -134,9 +135,10 @@ def show(
             "figures": row.figures,
             "recipients": row.recipients,
             **asdict(told),
-            "earlier_runs": story.earlier(
-                pipeline.ledger, found, row.authority_code, pipeline.outbox.mode
-            ),
+            "earlier_runs": story.earlier(pipeline.ledger, found, row.authority_code),
+            "mode": pipeline.outbox.mode.value,
+            "only_to_domains": pipeline.outbox.only_to,
+            "paused": hindrances.paused(found),
         }
         if as_json:
             print_json(facts)

@@ -1,15 +1,50 @@
 """The whole story of one letter, for reading."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.delivery import State
-from pipeline.display.console import LONDON, counted, out, style_of
+from pipeline.delivery import ATTENTION_FIRST, LEASED, NEEDS_A_PERSON, Mode, State
+from pipeline.display.console import LONDON, counted, out, row, say, style_of
+from pipeline.display.words import NO_SIGN, STANDS, how_to_resolve, moment, who
+
+_IN = {
+    Mode.LIVE: "to the authority",
+    Mode.REDIRECT: "redirected to one inbox, a rehearsal",
+    Mode.CAPTURE: "captured on this machine, a rehearsal",
+}
+_TO_BE = {
+    Mode.LIVE: "to be sent to {people}.",
+    Mode.REDIRECT: "a rehearsal, to be redirected to {people}.",
+    Mode.CAPTURE: "a rehearsal, to be kept on this machine for {people}.",
+}
+_KEPT = "kept on this machine"
+_SETTLED = {
+    State.ACCEPTED: "the relay has taken it",
+    State.DELIVERED: "it was delivered",
+    State.BOUNCED: "it came back, not delivered",
+    State.QUEUED: "it has not gone, and is sent again",
+    State.CANCELLED: "it is given up, and not sent again by itself",
+}
+_OVER = frozenset({State.ACCEPTED, State.DELIVERED, State.CANCELLED})
+_UNTOLD = frozenset({"delivery_moved", "message_frozen"})
+_CLOCK = 8  # columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One thing that happened: when, what in words, and what somebody or some machine said."""
+
+    at: datetime
+    text: str
+    said: str | None = None
+    style: str = ""
 
 
 def print_letter(facts: Mapping[str, Any], *, console: Console = out) -> None:
@@ -37,60 +72,338 @@ def print_letter(facts: Mapping[str, Any], *, console: Console = out) -> None:
 
 
 def print_story(facts: Mapping[str, Any]) -> None:
-    """Everything on record about one letter."""
-    out.print(
-        f"{facts['name']} ({facts['authority']}), letter of {facts['year']}",
-        markup=False,
-        style="bold",
-    )
+    """Everything on record about one letter, in the words of people."""
+    say(out, f"{facts['name']} ({facts['authority']}), letter of {facts['year']}", style="bold")
     if facts["withheld"]:
-        _print_withheld(facts)
+        by = f" by {facts['withheld_by']}" if facts["withheld_by"] else ""
+        since = moment(datetime.fromisoformat(facts["withheld_at"]))
+        say(out, f"Withheld since {since}{by}: {facts['withheld']}", style="bold yellow")
     if facts["fault"]:
-        out.print(f"Fault: {facts['fault']}", markup=False, style="bold red")
-    if facts["pdf"]:
-        out.print(facts["file"], markup=False)
-        out.print(f"{counted(facts['pages'], 'page')}, SHA-256 {facts['sha256']}", markup=False)
+        say(out, f"It cannot be made: {facts['fault']}", style="bold red")
+    out.print()
+    _print_standing(facts)
     for one in facts["earlier_runs"]:
         _print_earlier(one, facts["sha256"])
-    out.print()
+    _print_happened(happened(facts))
+    _print_letter(facts)
     if facts["figures"]:
         _print_figures(facts["figures"])
-    recipients = {one["id"]: one["recipient"] for one in facts["deliveries"]}
-    for message in facts["messages"]:
-        _print_message(message, facts["deliveries"])
-    out.print("Events", style="bold")
-    day = None
-    for event in facts["events"]:
-        at = datetime.fromisoformat(event["at"]).astimezone(LONDON)
-        if at.date() != day:
-            day = at.date()
-            out.print(f"  {at.day} {at:%B %Y}, London time")
-        out.print(f"    {at:%H:%M:%S}  {_told(event, recipients)}", markup=False)
 
 
-def _print_withheld(facts: Mapping[str, Any]) -> None:
-    at = datetime.fromisoformat(facts["withheld_at"]).astimezone(LONDON)
-    by = f" by {facts['withheld_by']}" if facts["withheld_by"] else ""
-    out.print(
-        f"Withheld since {at.day} {at:%B %Y, %H:%M}{by}: {facts['withheld']}",
-        markup=False,
-        style="bold yellow",
-    )
+def _print_standing(facts: Mapping[str, Any]) -> None:
+    """How it stands with everybody, in every mode in which there was anything, and what is next."""
+    say(out, "How it stands", style="bold")
+    current = Mode(facts["mode"])
+    found = latest(facts["deliveries"])
+    if current not in found:
+        say(out, f"It has not been sent in {current.value} mode yet.", indent=2)
+    for mode in sorted(found, key=lambda mode: mode is not current):
+        say(out, f"{_IN[mode].capitalize()}:", indent=2)
+        for one in found[mode]:
+            state = State(one["state"])
+            words = _KEPT if (mode, state) == (Mode.CAPTURE, State.ACCEPTED) else STANDS[state]
+            line = Text(f"{one['recipient']}: ").append(words, style=style_of(state))
+            say(out, line, indent=4)
+            last = one["attempts"][-1]["reply"] if one["attempts"] else None
+            if last and state not in {State.ACCEPTED, State.DELIVERED, State.CANCELLED}:
+                say(out, one_line(NO_SIGN.get(last, last)), indent=6)
+    out.print()
+    say(out, "What comes next", style="bold")
+    for step in following(facts):
+        say(out, step, indent=2)
+    out.print()
+
+
+def latest(deliveries: Sequence[Mapping[str, Any]]) -> dict[Mode, list[Mapping[str, Any]]]:
+    """The newest delivery to each recipient, by mode."""
+    found: dict[Mode, dict[str, Mapping[str, Any]]] = {}
+    for one in deliveries:
+        found.setdefault(Mode(one["mode"]), {})[one["recipient"]] = one
+    return {mode: list(to.values()) for mode, to in found.items()}
+
+
+def following(facts: Mapping[str, Any]) -> list[str]:
+    """What comes next in the mode that is set, in sentences with the command for each."""
+    code, year, mode = facts["authority"], facts["year"], Mode(facts["mode"])
+    own = f"{code} --year {year}"
+    if facts["withheld"]:
+        return [f"Nothing of it is sent before somebody says: letters resume {own}"]
+    if facts["fault"]:
+        return [
+            f"Correct what it names, import again, and then: letters refresh {year}, "
+            f"letters prepare {year}"
+        ]
+    if not facts["pdf"]:
+        return [f"It is still to be made: letters prepare {year}"]
+    found = latest(facts["deliveries"]).get(mode, [])
+    if facts["paused"] and not all(State(one["state"]) in _OVER for one in found):
+        return [facts["paused"]]
+    if not found:
+        return [f"To send it, with all others that wait: letters send {year}"]
+    steps = []
+    for state in ATTENTION_FIRST:
+        people = [one for one in found if State(one["state"]) is state]
+        if people:
+            steps += _next_of(state, people, facts)
+    return steps or ["Nothing: it has reached everybody it is for, as far as is known."]
+
+
+def _next_of(
+    state: State, found: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]
+) -> list[str]:
+    code, year = facts["authority"], facts["year"]
+    people = " and ".join(one["recipient"] for one in found)
+    match state:
+        case State.IN_DOUBT:
+            return [
+                f"Somebody has to find out whether it has reached {people}; it is not sent again "
+                f"by itself. What to look for, and how to say it: {how_to_resolve(code, year)}"
+            ]
+        case State.REJECTED | State.BOUNCED | State.EXPIRED:
+            return [
+                f"{people} has not got it. To send it there again, or with --to elsewhere: "
+                f"letters resend {code} --year {year} --to {found[0]['recipient']} --reason TEXT"
+            ]
+        case State.CLAIMED | State.SENDING:
+            return [f"It is being sent to {people} at this moment."]
+        case State.QUEUED:
+            kept = facts["only_to_domains"]
+            outside = [
+                one["recipient"] for one in found if kept and _domain(one["recipient"]) not in kept
+            ]
+            if outside:
+                return [
+                    f"It waits for {' and '.join(outside)}, because mail may only go to "
+                    f"{', '.join(kept)} (mail.only_to_domains in the settings)."
+                ]
+            due = max(datetime.fromisoformat(one["due_at"]) for one in found)
+            when = f", from {moment(due)} on" if due > datetime.now(UTC) else ""
+            return [f"It is tried with {people} at the next run{when}: letters send {year}"]
+        case _:
+            return []
+
+
+def _domain(address: str) -> str:
+    return address.rpartition("@")[2].lower()
 
 
 def _print_earlier(one: Mapping[str, Any], sha256: str | None) -> None:
-    """A rehearsal, say, that a refresh has taken the place of."""
-    until = datetime.fromisoformat(one["cancelled_at"]).astimezone(LONDON)
-    counts = ", ".join(
-        f"{number:,} {state.replace('_', ' ')}" for state, number in one["deliveries"].items()
+    """What a run held that was refreshed or cancelled since: a rehearsal, say."""
+    opened, ended = (datetime.fromisoformat(one[at]) for at in ("opened_at", "cancelled_at"))
+    by = f" by {one['by']}" if one["by"] else ""
+    because = f": {one['reason']}" if one["reason"] else ""
+    say(
+        out,
+        f"In an earlier run, opened on {moment(opened)} by {one['opened_by']} and {one['how']} on "
+        f"{moment(ended)}{by}{because}",
+        style="bold",
     )
-    file = "this PDF" if one["sha256"] == sha256 else "another PDF"
-    out.print(
-        f"An earlier run, replaced or cancelled on {until.day} {until:%B %Y}, had sent {file}: "
-        f"{counts}.",
-        markup=False,
-        style="yellow",
+    if one["fault"]:
+        say(out, f"Its letter could not be made: {one['fault']}", indent=2)
+    elif not one["sha256"]:
+        say(out, "Its letter was not made.", indent=2)
+    else:
+        file = "this very PDF" if one["sha256"] == sha256 else "another PDF"
+        sent = "sent to:" if one["deliveries"] else "not sent to anybody."
+        say(out, f"Its letter was {file}, {sent}", indent=2)
+    for each in one["deliveries"]:
+        mode, state = Mode(each["mode"]), State(each["state"])
+        words = _KEPT if (mode, state) == (Mode.CAPTURE, State.ACCEPTED) else STANDS[state]
+        at = moment(datetime.fromisoformat(each["tried_at"]))
+        line = Text(f"{each['recipient']}, {_IN[mode]}, on {at}: ")
+        say(out, line.append(words, style=style_of(state)), indent=4)
+    out.print()
+
+
+def _print_happened(lines: Sequence[Line]) -> None:
+    say(out, "What happened", style="bold")
+    day = None
+    for line in lines:
+        at = line.at.astimezone(LONDON)
+        if at.date() != day:
+            day = at.date()
+            say(out, f"{at:%A} {at.day} {at:%B %Y}, London time", indent=2)
+        row(out, f"{at:%H:%M:%S}", line.text, width=_CLOCK, indent=4, style=line.style)
+        if line.said:
+            row(out, "", f"“{one_line(line.said)}”", width=_CLOCK, indent=4, style="dim")
+    out.print()
+
+
+def happened(facts: Mapping[str, Any]) -> list[Line]:
+    """What happened to one letter, oldest first: one line for each attempt to send it."""
+    deliveries = {one["id"]: one for one in facts["deliveries"]}
+    messages = {one["id"]: one for one in facts["messages"]}
+    lines: list[Line] = []
+    for event in facts["events"]:
+        line = _moved(event, deliveries) if event["kind"] == "delivery_moved" else None
+        if event["kind"] not in _UNTOLD:
+            line = _told(event, messages, deliveries)
+        if line is not None:
+            lines.append(line)
+    for one in deliveries.values():
+        if State(one["state"]) in LEASED and one["attempts"]:
+            last = one["attempts"][-1]
+            lines.append(
+                Line(
+                    at=datetime.fromisoformat(last["claimed_at"]),
+                    text=f"Being sent to {one['recipient']}, by {who(last['owner'])}.",
+                    style="yellow",
+                )
+            )
+    return _merged(sorted(lines, key=lambda line: line.at))
+
+
+def _merged(lines: Sequence[Line]) -> list[Line]:
+    """The same again and again, as of a relay that is away, is said once."""
+    found: list[Line] = []
+    for _, same in groupby(lines, key=lambda line: (line.text, line.said, line.style)):
+        first, *others = same
+        if others:
+            last = others[-1].at.astimezone(LONDON)
+            again = f" The same {len(others):,} more {'time' if len(others) == 1 else 'times'}"
+            first = replace(
+                first, text=f"{first.text}{again}, until {last.day} {last:%B %H:%M:%S}."
+            )
+        found.append(first)
+    return found
+
+
+def _told(
+    event: Mapping[str, Any],
+    messages: Mapping[int, Mapping[str, Any]],
+    deliveries: Mapping[int, Mapping[str, Any]],
+) -> Line:
+    """What happened besides deliveries."""
+    by = f" by {event['person']}" if event["person"] else ""
+    said, style = None, ""
+    match event["kind"]:
+        case "run_opened":
+            text = f"The year's letters were composed{by}."
+        case "run_approved":
+            text = f"The year's letters were approved{by}."
+        case "run_paused":
+            text, style = f"Sending the year's letters was paused{by}.", "yellow"
+            said = event.get("reason")
+        case "run_resumed":
+            text = f"Sending the year's letters was let go on{by}."
+        case "letter_prepared":
+            text = f"The letter was made and proved: {counted(event['pages'], 'page')}."
+        case "letter_faulted":
+            text, said, style = "The letter could not be made.", event["reason"], "bold red"
+        case "letter_withheld":
+            text, said, style = f"Withheld{by}.", event["reason"], "yellow"
+        case "letter_released":
+            text = f"Released{by}: it may be sent."
+        case "message_created":
+            planned = _to_be(event, messages)
+            text = f"{planned[:1].upper()}{planned[1:]}"
+        case "resend_requested":
+            text, said = f"Asked for again{by}: {_to_be(event, messages)}", event["reason"]
+        case "answer_late":
+            to = _recipient(event, deliveries)
+            text = f"An answer about {to} came too late to change anything."
+            said = event.get("said")
+        case other:
+            to = f", {_recipient(event, deliveries)}" if event.get("delivery") else ""
+            text = f"{str(other).replace('_', ' ').capitalize()}{by}{to}."
+            said = event.get("said") or event.get("reason")
+    at = datetime.fromisoformat(event["at"])
+    return Line(at=at, text=text, said=said, style=style)
+
+
+def _to_be(event: Mapping[str, Any], messages: Mapping[int, Mapping[str, Any]]) -> str:
+    return _TO_BE[Mode(event["mode"])].format(people=_people(event, messages))
+
+
+def _people(event: Mapping[str, Any], messages: Mapping[int, Mapping[str, Any]]) -> str:
+    """Whom a message is for, by address and role; and whom in copy."""
+    known = {
+        one["address"]: one
+        for one in (
+            messages[event["message"]]["recipients"] if event["message"] in messages else ()
+        )
+    }
+    told = []
+    for address in event["recipients"]:
+        one = known.get(address)
+        roles = ", ".join(one["roles"]).replace("_", " ") if one else ""
+        copy = "in copy " if one and one["kind"] == "cc" else ""
+        told.append(f"{copy}{address} ({roles})" if roles else f"{copy}{address}")
+    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
+
+
+def _recipient(event: Mapping[str, Any], deliveries: Mapping[int, Mapping[str, Any]]) -> str:
+    one = deliveries.get(event["delivery"])
+    return str(one["recipient"]) if one else "a recipient"
+
+
+def _moved(event: Mapping[str, Any], deliveries: Mapping[int, Mapping[str, Any]]) -> Line | None:
+    """A move of a delivery, if it ends an attempt or was made by somebody."""
+    source, target = State(event["from"]), State(event["to"])
+    if target in LEASED:
+        return None  # the attempt's end says it all
+    to = _recipient(event, deliveries)
+    one = deliveries.get(event["delivery"])
+    by = f" by {event['person']}" if event["person"] else ""
+    said = event.get("evidence") or event.get("said")
+    text, style = "", "bold red" if target in NEEDS_A_PERSON else ""
+    if source in LEASED and one is not None:
+        text, said = _attempted(one, event, target)
+    elif source is State.IN_DOUBT:
+        how = by or " by evidence"
+        text = f"The doubt about {to} was settled{how}: {_SETTLED[target]}."
+    elif target is State.EXPIRED:
+        text = f"Given up for {to}."
+    elif target is State.CANCELLED:
+        text = f"Not sent to {to} any more, stopped{by}."
+    elif target is State.DELIVERED:
+        text = f"Delivered to {to}, as a report says."
+    elif target is State.BOUNCED:
+        text = f"Came back: not delivered to {to}."
+    else:
+        text = f"{to}: {STANDS[target]}."
+    at = datetime.fromisoformat(event["at"])
+    return Line(at=at, text=text, said=said, style=style)
+
+
+def _attempted(
+    one: Mapping[str, Any], event: Mapping[str, Any], target: State
+) -> tuple[str, str | None]:
+    """What came of one attempt, and what was said of it."""
+    to, said = one["recipient"], event.get("said")
+    attempt: Mapping[str, Any] = next(
+        (each for each in one["attempts"] if each["number"] == event.get("attempt")), {}
     )
+    relay = f"the relay {attempt['relay']}" if attempt.get("relay") else "the relay"
+    captured = Mode(one["mode"]) is Mode.CAPTURE
+    if said in NO_SIGN:
+        sure = "nothing had been sent" if target is State.QUEUED else "it may have gone, or not"
+        return f"Broken off for {to}: {NO_SIGN[str(said)]}; {sure}.", None
+    if target is State.ACCEPTED:
+        where = "Kept on this machine" if captured else f"Taken by {relay}"
+        return f"{where}, for {to}.", said
+    if target is State.REJECTED:
+        return f"Refused for good, to {to}.", said
+    if target is State.IN_DOUBT:
+        return f"In doubt, to {to}: handed to {relay}, and no answer came.", said
+    if attempt.get("outcome") == "deferred":
+        return f"Put off by the relay, to {to}; it is tried again.", said
+    return f"Not sent to {to} yet; it is tried again.", said
+
+
+def _print_letter(facts: Mapping[str, Any]) -> None:
+    """The files: the letter's, and each message's."""
+    if not facts["pdf"]:
+        return
+    say(out, "The letter", style="bold")
+    say(out, facts["file"], indent=2)
+    say(out, f"{counted(facts['pages'], 'page')}, SHA-256 {facts['sha256']}", indent=2)
+    for one in facts["messages"]:
+        again = f", again for {one['requested_by']}" if one["resend_of"] else ""
+        say(out, f"Message {one['message_id']}, {_IN[Mode(one['mode'])]}{again}", indent=2)
+        if one["eml"]:
+            say(out, f"kept as {one['eml']}", indent=4)
+    out.print()
 
 
 def _print_figures(figures: Mapping[str, Mapping[str, int | None]]) -> None:
@@ -107,52 +420,8 @@ def _print_figures(figures: Mapping[str, Mapping[str, int | None]]) -> None:
             "-" if one["average"] is None else f"{one['average']}%",
         )
     out.print(table)
-    out.print()
 
 
-def _print_message(message: Mapping[str, Any], deliveries: list[Mapping[str, Any]]) -> None:
-    out.print(f"Message {message['message_id']}, {message['mode']}", markup=False, style="bold")
-    if message["resend_of"]:
-        out.print(f"  sent again by {message['requested_by']}: {message['reason']}", markup=False)
-    for one in deliveries:
-        if one["message_id"] == message["message_id"]:
-            state = State(one["state"])
-            line = Text(f"  {one['recipient']}: ").append(
-                state.value.replace("_", " "), style=style_of(state)
-            )
-            out.print(line)
-            if one["attempts"] and one["attempts"][-1]["reply"]:
-                out.print(f"    {_line(one['attempts'][-1]['reply'])}", markup=False)
-    out.print()
-
-
-def _told(event: Mapping[str, Any], recipients: Mapping[int, str]) -> str:
-    by = f" by {event['person']}" if event["person"] else ""
-    match event["kind"]:
-        case "letter_prepared":
-            told = f"prepared, {counted(event['pages'], 'page')}"
-        case "letter_faulted":
-            told = f"fault: {event['reason']}"
-        case "message_created":
-            to = counted(len(event["recipients"]), "recipient")
-            told = f"message for {to}, {event['mode']}"
-        case "resend_requested":
-            to = ", ".join(event["recipients"])
-            told = f"to be sent again{by} to {to}: {event['reason']}"
-        case "letter_withheld":
-            told = f"withheld{by}: {event['reason']}"
-        case "message_frozen":
-            told = f"message written and kept as {event['eml']}"
-        case "delivery_moved":
-            moved = f"{event['from']} to {event['to']}".replace("_", " ")
-            why = event.get("evidence") or (event.get("said") if event["to"] != "accepted" else "")
-            said = f" ({_line(why)})" if why else ""
-            told = f"{recipients.get(event['delivery'], 'delivery')}: {moved}{by}{said}"
-        case other:
-            told = f"{str(other).replace('_', ' ')}{by}"
-    return told
-
-
-def _line(said: str) -> str:
+def one_line(said: str) -> str:
     """What another machine said, on one line, with nothing that a terminal would obey."""
     return " ".join("".join(each if each.isprintable() else " " for each in said).split())

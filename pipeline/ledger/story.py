@@ -15,6 +15,8 @@ from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
 _CHUNK = 500
+_OF_A_RUN = (Event.RUN_OPENED, Event.RUN_APPROVED, Event.RUN_PAUSED, Event.RUN_RESUMED)
+"""What happens to a run and concerns each of its letters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,8 +283,19 @@ class Story:
 
 
 def story(db: Database, letter_id: int) -> Story:
-    """The whole story of one letter, in every mode."""
-    m, d, a, e = schema.messages, schema.deliveries, schema.attempts, schema.events
+    """The whole story of one letter, in every mode, with what happened to all of its run."""
+    table, m, d, a, e = (
+        schema.letters,
+        schema.messages,
+        schema.deliveries,
+        schema.attempts,
+        schema.events,
+    )
+    of_its_run = sa.and_(
+        e.c.run_id == sa.select(table.c.run_id).where(table.c.id == letter_id).scalar_subquery(),
+        e.c.letter_id.is_(None),
+        e.c.kind.in_([kind.value for kind in _OF_A_RUN]),
+    )
     with db.read() as connection:
         messages = connection.execute(
             sa.select(m).where(m.c.letter_id == letter_id).order_by(m.c.id)
@@ -300,7 +313,9 @@ def story(db: Database, letter_id: int) -> Story:
             .order_by(a.c.delivery_id, a.c.number)
         ).all()
         noted = connection.execute(
-            sa.select(e).where(e.c.letter_id == letter_id).order_by(e.c.at, e.c.id)
+            sa.select(e)
+            .where(sa.or_(e.c.letter_id == letter_id, of_its_run))
+            .order_by(e.c.at, e.c.id)
         ).all()
     tries: dict[int, list[dict[str, Any]]] = {}
     for row in attempts:
@@ -314,6 +329,9 @@ def story(db: Database, letter_id: int) -> Story:
                 "reply": row.reply,
                 "queue_id": row.queue_id,
                 "relay": row.relay,
+                "local_host": row.local_host,
+                "local_port": row.local_port,
+                "owner": row.owner,
             }
         )
     headers = {row.id: row.message_id for row in messages}
@@ -341,6 +359,7 @@ def story(db: Database, letter_id: int) -> Story:
                 "mode": row.mode,
                 "recipient": row.recipient,
                 "state": row.state,
+                "due_at": _iso(row.due_at) if row.state == State.QUEUED.value else None,
                 "settled_at": _iso(row.settled_at),
                 "attempts": tries.get(row.id, []),
             }
@@ -351,6 +370,7 @@ def story(db: Database, letter_id: int) -> Story:
                 "at": _iso(row.at),
                 "kind": row.kind,
                 "person": row.person,
+                "message": row.message_id,
                 "delivery": row.delivery_id,
                 **row.data,
             }
@@ -384,50 +404,79 @@ def withheld_by(db: Database, run: Run, letter: Any) -> str | None:
     return person
 
 
-def earlier(db: Database, run: Run, code: str, mode: Mode) -> list[dict[str, Any]]:
-    """What cancelled runs of the same year had tried to send to an authority in this mode.
+def earlier(db: Database, run: Run, code: str) -> list[dict[str, Any]]:
+    """What cancelled runs of the same year held for an authority, in every mode, oldest first.
 
-    Oldest first, as plain values: `run`, `opened_at`, `cancelled_at`, `sha256` of the letter that
-    it was, and `deliveries`: the states of those that were tried, with their number.
+    As plain values: `run`, `opened_at` and `opened_by`, `cancelled_at`, `how` (refreshed or
+    cancelled), `by` and `reason`; of its letter `sha256` and `fault`; and `deliveries`, those that
+    were tried, with what came of them.
     """
-    r, table, d = schema.runs, schema.letters, schema.deliveries
+    r, table, d, a = schema.runs, schema.letters, schema.deliveries, schema.attempts
     with db.read() as connection:
-        rows = connection.execute(
+        letters = connection.execute(
             sa.select(
-                r.c.id,
-                r.c.opened_at,
-                r.c.cancelled_at,
+                table.c.id,
+                table.c.run_id,
                 table.c.pdf_sha256,
-                d.c.state,
-                sa.func.count().label("number"),
+                table.c.fault,
+                r.c.opened_at,
+                r.c.opened_by,
+                r.c.cancelled_at,
             )
-            .join(table, table.c.run_id == r.c.id)
-            .join(d, d.c.letter_id == table.c.id)
+            .join(r, r.c.id == table.c.run_id)
             .where(
                 r.c.year == run.year,
                 r.c.id != run.id,
                 r.c.cancelled_at.is_not(None),
                 table.c.authority_code == code,
-                d.c.mode == mode.value,
-                d.c.attempt > 0,
             )
-            .group_by(r.c.id, r.c.opened_at, r.c.cancelled_at, table.c.pdf_sha256, d.c.state)
-            .order_by(r.c.id, d.c.state)
+            .order_by(r.c.id, table.c.revision)
         ).all()
-    found: dict[tuple[int, str], dict[str, Any]] = {}
-    for row in rows:
-        one = found.setdefault(
-            (row.id, row.pdf_sha256),
-            {
-                "run": row.id,
-                "opened_at": _iso(row.opened_at),
-                "cancelled_at": _iso(row.cancelled_at),
-                "sha256": row.pdf_sha256,
-                "deliveries": {},
-            },
-        )
-        one["deliveries"][row.state] = row.number
-    return list(found.values())
+        tried = connection.execute(
+            sa.select(d.c.letter_id, d.c.mode, d.c.recipient, d.c.state, a.c.claimed_at, a.c.reply)
+            .join(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
+            .where(d.c.letter_id.in_([letter.id for letter in letters]))
+            .order_by(d.c.id)
+        ).all()
+        ends = _ends(connection, [letter.run_id for letter in letters])
+    return [
+        {
+            "run": letter.run_id,
+            "opened_at": _iso(letter.opened_at),
+            "opened_by": letter.opened_by,
+            "cancelled_at": _iso(letter.cancelled_at),
+            **ends.get(letter.run_id, {"how": "cancelled", "by": None, "reason": None}),
+            "sha256": letter.pdf_sha256,
+            "fault": letter.fault,
+            "deliveries": [
+                {
+                    "mode": one.mode,
+                    "recipient": one.recipient,
+                    "state": one.state,
+                    "tried_at": _iso(one.claimed_at),
+                    "reply": one.reply,
+                }
+                for one in tried
+                if one.letter_id == letter.id
+            ],
+        }
+        for letter in letters
+    ]
+
+
+def _ends(connection: sa.Connection, ended: Collection[int]) -> dict[int, dict[str, Any]]:
+    """How these runs ended, by whom and why."""
+    e = schema.events
+    how = {Event.RUN_REFRESHED.value: "refreshed", Event.RUN_CANCELLED.value: "cancelled"}
+    rows = connection.execute(
+        sa.select(e.c.run_id, e.c.kind, e.c.person, e.c.data)
+        .where(e.c.run_id.in_(ended), e.c.kind.in_(how))
+        .order_by(e.c.id)
+    )
+    return {
+        row.run_id: {"how": how[row.kind], "by": row.person, "reason": row.data.get("reason")}
+        for row in rows
+    }
 
 
 def _iso(at: datetime | None) -> str | None:
