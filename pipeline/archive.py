@@ -14,9 +14,6 @@ import tempfile
 import unicodedata
 from pathlib import Path, PurePosixPath
 
-import fsspec  # type: ignore[import-untyped]
-from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-
 from pipeline.errors import Misconfigured, Refused, Unavailable
 
 CODE_LENGTH = 32
@@ -46,6 +43,9 @@ class Archive:
     """
 
     def __init__(self, url: str) -> None:
+        import fsspec  # type: ignore[import-untyped]
+        from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
         self._url = _without_secrets(url)
         try:
             self._files, root = fsspec.core.url_to_fs(url)

@@ -20,8 +20,6 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]
-
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.errors import Refused, Unavailable
@@ -208,6 +206,8 @@ def _is_stranger(db: Database, place: str, name: str) -> bool:
     """
     if not _MESSAGE.fullmatch(name):
         return False
+    import fsspec  # type: ignore[import-untyped]
+
     try:
         with fsspec.open(place, "rb") as file:
             head = BytesHeaderParser().parsebytes(file.read(_HEAD))
@@ -253,6 +253,8 @@ def _listed(archive: Archive, year: int | None) -> Iterator[str]:
     if "://" not in root:
         yield from _scanned(Path(root), within)
         return
+    import fsspec
+
     try:
         there, path = fsspec.core.url_to_fs(f"{root}/{within}" if within else root)
         base = fsspec.core.url_to_fs(root)[1].rstrip("/")

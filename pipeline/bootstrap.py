@@ -8,7 +8,6 @@ from functools import cache, partial
 from pipeline import migrate
 from pipeline.address import split_mailbox
 from pipeline.archive import Archive
-from pipeline.convert import Converter, find_office
 from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
@@ -16,10 +15,8 @@ from pipeline.envelope import ReturnAddress
 from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
 from pipeline.prepare import Job, Preparer
-from pipeline.proof import Names
 from pipeline.run import Pipeline
 from pipeline.settings import Settings, faults
-from pipeline.template import compile_template
 from pipeline.transport import Relay
 
 _FAILURES = ("FAILURE", "DELAY")
@@ -139,6 +136,10 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
 @contextmanager
 def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
     """One lane for preparing letters, with a LibreOffice of its own; closed at the end."""
+    from pipeline.convert import Converter, find_office
+    from pipeline.proof import Names
+    from pipeline.template import compile_template
+
     archive = open_archive(settings)
     data = archive.get(job.template, job.template_sha256)
     with Converter(find_office(), timeout=settings.convert.timeout) as converter:

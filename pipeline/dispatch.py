@@ -16,9 +16,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pipeline import capture, owner, wording
+from pipeline import owner
 from pipeline.archive import Archive, message_name
-from pipeline.capture import CaptureServer
 from pipeline.database import Database
 from pipeline.delivery import (
     Accepted,
@@ -137,6 +136,8 @@ def _relay(outbox: Outbox) -> Iterator[Relay]:
     if outbox.relay is not None:
         yield outbox.relay()
         return
+    from pipeline.capture import CaptureServer
+
     with CaptureServer(outbox.maildir) as server:
         yield Relay(host="127.0.0.1", port=server.port, security="none")
 
@@ -147,6 +148,8 @@ def _settle_captured(db: Database, run: Run, maildir: Path) -> None:
     What lies in the Maildir was taken. What does not lie there is absent for certain only once the
     process that tried is gone, because the server that keeps the mail lives in that process.
     """
+    from pipeline import capture
+
     for doubt in deliveries.doubts(db, run.id, Mode.CAPTURE):
         found = capture.find(maildir, doubt.message_id, doubt.recipient)
         if found is not None:
@@ -354,6 +357,8 @@ class _Dispatch:
         return self._archive.get(message.eml, message.eml_sha256)
 
     def _written(self, message: messages.Message, date: datetime, *, redirect_to: str) -> bytes:
+        from pipeline import wording
+
         words = wording.render(wording.WordingTemplates(**message.wording), message.fields)
         recipients = [
             Recipient(

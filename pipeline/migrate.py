@@ -13,8 +13,6 @@ from pipeline.database import Database
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from pipeline.schema import VERSION, metadata
 
-# Alembic itself is imported only where something has to be migrated: it costs every command half a
-# second, and hardly any command migrates.
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
@@ -48,9 +46,9 @@ def upgrade(db: Database) -> tuple[str | None, str]:
     others find it done. Raises Misconfigured for a database that was written by a newer version of
     the code or by another program, Unavailable for one that cannot be made.
     """
-    from alembic.config import Config  # noqa: PLC0415 - see above
-    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
-    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+    from alembic.config import Config
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext
 
     if db.path is not None:
         _make_folder(db.path)
@@ -163,7 +161,7 @@ def _refuse_newer(db: Database, stands_at: str | None, scripts: "ScriptDirectory
 
 
 def _scripts() -> "ScriptDirectory":
-    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
+    from alembic.script import ScriptDirectory
 
     return ScriptDirectory(str(_folder()))
 

@@ -8,15 +8,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.archive import Archive, letter_name
-from pipeline.convert import Converter, finish
 from pipeline.errors import LetterFault
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.letter import MEASURES
-from pipeline.proof import Expectation, Names, prove
-from pipeline.template import CompiledTemplate
+
+if TYPE_CHECKING:
+    from pipeline.convert import Converter
+    from pipeline.proof import Expectation, Names
+    from pipeline.template import CompiledTemplate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +38,17 @@ class Job:
 class Preparer:
     """One lane: a compiled template, a LibreOffice, an archive."""
 
-    template: CompiledTemplate
-    converter: Converter
+    template: "CompiledTemplate"
+    converter: "Converter"
     archive: Archive
-    names: Names
+    names: "Names"
     dated: datetime
 
     def prepare(self, letter: FrozenLetter) -> Prepared | Faulted:
         """Make one letter's file, or say why it cannot be made or trusted."""
+        from pipeline.convert import finish
+        from pipeline.proof import prove
+
         try:
             docx = self.template.stamp(letter.fields)
             docx_sha256 = hashlib.sha256(docx).hexdigest()
@@ -62,7 +67,9 @@ class Preparer:
             pages=proof.pages,
         )
 
-    def _expected(self, fields: Mapping[str, Any]) -> Expectation:
+    def _expected(self, fields: Mapping[str, Any]) -> "Expectation":
+        from pipeline.proof import Expectation
+
         used = self.template.used
         texts = [fields["period_end_short"]]
         # Whoever is written to must be named as written, whatever letters a font may lack.

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import source, wording
+from pipeline import source
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.dispatch import Outbox, dispatch
@@ -23,7 +23,6 @@ from pipeline.ledger.runs import Opening, Run
 from pipeline.ledger.story import Summary
 from pipeline.letter import Letter, compose, fields_of
 from pipeline.prepare import Job
-from pipeline.template import load_template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +168,9 @@ def _composed(
     pipeline: Pipeline, year: int, *, progress: Progress
 ) -> Iterator[tuple[Opening, Iterator[Letter]]]:
     """What a run of the year is opened with, and its letters as they are composed."""
+    from pipeline import wording
+    from pipeline.template import load_template
+
     words = wording.read_wording(pipeline.wording)
     with source.pull(pipeline.statistics, year) as pulled:
         fields = fields_of(pulled.edition)

@@ -15,9 +15,6 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
-from apscheduler.schedulers.background import BackgroundScheduler  # type: ignore[import-untyped]
-
 from pipeline import owner, run, source
 from pipeline.delivery import Mode, State
 from pipeline.errors import LettersError, Misconfigured, Unavailable
@@ -400,6 +397,11 @@ class Ticking:
 
     def __init__(self, every: float) -> None:
         """Tick each `every` seconds while the context is open."""
+        from apscheduler.executors.pool import ThreadPoolExecutor  # type: ignore[import-untyped]
+        from apscheduler.schedulers.background import (  # type: ignore[import-untyped]
+            BackgroundScheduler,
+        )
+
         self.every = every
         self._due = threading.Event()
         self._scheduler = BackgroundScheduler(

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import TYPE_CHECKING
 
 from pipeline.display.console import err
 from pipeline.display.interruption import stop_if_interrupted
 from pipeline.run import Progress as Watcher
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 
 class _Bars:
     """Progress bars on a terminal."""
 
-    def __init__(self, bars: Progress) -> None:
+    def __init__(self, bars: "Progress") -> None:
         self._bars = bars
         self._task = bars.add_task("", visible=False)
 
@@ -61,6 +63,14 @@ def watching(*, quiet: bool) -> Iterator[Watcher]:
     if quiet or not err.is_terminal:
         yield _Lines(quiet=quiet)
         return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     with Progress(
         TextColumn("{task.description:10}"),
         BarColumn(),

@@ -68,7 +68,7 @@ def vet(file: BinaryIO, size: int) -> Package:
     Raises Wrong for what is not one, or not to be trusted, and Misconfigured where the parser that
     is to read it would not refuse what must be refused.
     """
-    import openpyxl  # type: ignore[import-untyped]  # noqa: PLC0415 - no other command needs it
+    import openpyxl  # type: ignore[import-untyped]
 
     if not openpyxl.DEFUSEDXML:
         raise Misconfigured(

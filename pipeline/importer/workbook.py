@@ -96,7 +96,7 @@ def _read(file: BufferedReader, path: Path) -> Reading:
 
 def _opened(file: BufferedReader) -> Any:
     # No other command has to wait until it is loaded.
-    from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]  # noqa: PLC0415
+    from openpyxl.reader.excel import ExcelReader  # type: ignore[import-untyped]
 
     reader = ExcelReader(file, read_only=True, keep_links=False)
     reader.read()
