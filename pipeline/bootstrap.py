@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 
-from pipeline import migrate
+from pipeline import home, migrate
 from pipeline.address import split_mailbox
 from pipeline.archive import Archive
 from pipeline.database import Database, absolute_url
@@ -13,6 +13,7 @@ from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
 from pipeline.envelope import ReturnAddress
 from pipeline.ledger.messages import Sender
+from pipeline.highwater import MarkFile
 from pipeline.letter import MERGE_FIELDS
 from pipeline.prepare import Job, Preparer
 from pipeline.run import Pipeline
@@ -49,6 +50,11 @@ def open_archive(settings: Settings) -> Archive:
 
 def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
     """Where mail goes in the mode that is set, whom it is from, and how fast it may go."""
+def mark(settings: Settings) -> MarkFile:
+    """The file outside the ledger that tells a copy or an old one."""
+    return MarkFile(settings.path(settings.database.mark))
+
+
     mail, smtp = settings.mail, settings.smtp
     sender = Sender(
         address=split_mailbox(mail.sender)[1],
@@ -71,6 +77,7 @@ def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
         at_once=at_once,
     )
 
+        mark=mark(settings),
 
 def returns(settings: Settings) -> Callable[[], ReturnAddress] | None:
     """Where reports come back to, marked for each delivery; None where no key is set.
@@ -108,7 +115,8 @@ def _pace(settings: Settings) -> Pace:
 def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Iterator[Pipeline]:
     """A pipeline, wired. For writing, an embedded ledger is created or upgraded first.
 
-    `at_once`: a person asks, so that a relay in trouble is tried at once.
+    `at_once`: a person asks, so that a relay in trouble is tried at once. What was written is
+    marked at the end, outside the ledger.
     """
     ledger = open_ledger(settings)
     statistics = open_statistics(settings)
@@ -118,7 +126,7 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
         else:
             migrate.require_current(ledger)
         template = settings.path(settings.template.path)
-        yield Pipeline(
+        wired = Pipeline(
             ledger=ledger,
             statistics=statistics,
             archive=open_archive(settings),
@@ -129,6 +137,11 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
         )
     finally:
         # Of two on one SQLite file, only who may write clears -wal and -shm away, if it goes last.
+        try:
+            yield wired
+        finally:
+            if writes:
+                home.keep(ledger, mark(settings), now=datetime.now(UTC))
         statistics.close()
         ledger.close()
 

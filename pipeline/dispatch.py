@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pipeline import owner
+from pipeline import home, owner
 from pipeline.archive import Archive, message_name
 from pipeline.database import Database
 from pipeline.delivery import (
@@ -31,7 +31,8 @@ from pipeline.delivery import (
     Reply,
     State,
 )
-from pipeline.errors import LetterFault, Unavailable
+from pipeline.errors import LetterFault, LettersError, Unavailable
+from pipeline.highwater import MarkFile
 from pipeline.ledger import deliveries, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
@@ -55,8 +56,9 @@ class Outbox:
     `relay` is None in capture mode: then `maildir` is where mail is kept. It is called only when
     something is sent, so that whoever only looks needs no password. `notify` is what reports the
     relay is asked for (RFC 3461); with `only_to`, mail goes to these domains and all other waits.
-    With `at_once` a relay that is
-    in trouble is tried at once, because a person asks for it; else it is left alone for a while.
+    With `at_once` a relay that is in trouble is tried at once, because a person asks for it; else
+    it is left alone for a while. `mark` is where the ledger's high-water mark lies: nothing leaves
+    the machine with a ledger that disagrees with it. With None nothing is compared.
     """
 
     sender: Sender
@@ -68,6 +70,7 @@ class Outbox:
     notify: tuple[str, ...] = ("FAILURE", "DELAY")
     only_to: tuple[str, ...] = ()
     at_once: bool = True
+    mark: MarkFile | None = None
 
     @property
     def mode(self) -> Mode:
@@ -91,8 +94,14 @@ def dispatch(
     captured mail; then plans the messages and sends them over a few connections. With `only`, those
     messages (by id) are sent and nothing else is planned or sent. `settled` is called after each
     attempt. Raises Unavailable if the relay itself is in trouble: the deliveries wait in the queue
-    and none of their attempts counts; nobody else tries for a while.
+    and none of their attempts counts; nobody else tries for a while. Raises Misconfigured, and
+    changes nothing, for a ledger that was copied or put back and that nobody has confirmed; a run
+    that the lost part of it may have sent is paused.
     """
+    if outbox.mark is not None and outbox.mode is not Mode.CAPTURE:
+        home.require(db, outbox.mark, now=_now())
+        if home.hold(db, run, now=_now()):
+            return
     deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
     if outbox.mode is Mode.CAPTURE:
         _settle_captured(db, run, outbox.maildir)
@@ -193,7 +202,7 @@ class _Dispatch:
         self._stop = threading.Event()
         self._freezing = threading.Lock()
         self._trouble: str | None = None
-        self._away: list[Unavailable] = []
+        self._away: list[LettersError] = []
 
     def work(self) -> None:
         over = threading.Event()
@@ -301,7 +310,7 @@ class _Dispatch:
             return
 
         def commit_intent(session: Session) -> bool:
-            return deliveries.intend(
+            granted = deliveries.intend(
                 self._db,
                 claimed,
                 relay=f"{session.host}:{session.port}",
@@ -310,6 +319,7 @@ class _Dispatch:
                 lease=self._lease,
                 now=_now(),
             )
+            return granted and self._marked()
 
         outcome: Outcome = transport.send(
             claimed.envelope_sender,
@@ -326,6 +336,18 @@ class _Dispatch:
         )
         if not ours and not isinstance(outcome, NotTried):
             deliveries.answer_late(self._db, claimed, outcome, now=now)
+
+    def _marked(self) -> bool:
+        """Whether the intent stands outside the ledger, too; if not, no dot and no more letters."""
+        if self._outbox.mark is None or self._outbox.mode is Mode.CAPTURE:
+            return True
+        try:
+            home.advance(self._db, self._outbox.mark)
+        except LettersError as error:
+            self._away.append(error)
+            self._stop.set()
+            return False
+        return True
 
     def _judge_relay(self, outcome: Outcome, *, now: datetime, chance: float) -> None:
         match outcome:

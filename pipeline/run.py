@@ -11,9 +11,10 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import source
+from pipeline import home, source
 from pipeline.archive import Archive
 from pipeline.database import Database
+from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox, dispatch
 from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import letters, renewal, runs, story
@@ -139,6 +140,8 @@ def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) 
         runs.open_run(pipeline.ledger, opening, composed, person=person, now=_now())
     run = runs.find_run(pipeline.ledger, year)
     assert run is not None  # noqa: S101 - this process or another has just opened it
+    if pipeline.outbox.mode is not Mode.CAPTURE and home.hold(pipeline.ledger, run, now=_now()):
+        return runs.find_run(pipeline.ledger, year) or run  # paused now
     return run
 
 

@@ -1,4 +1,4 @@
-"""Where files are kept: the archive, and the Maildir of captured mail."""
+"""Where files are kept: the archive, the Maildir of captured mail, and the ledger's mark."""
 
 import os
 import secrets
@@ -8,10 +8,12 @@ from pathlib import Path
 
 import fsspec  # type: ignore[import-untyped]
 
-from pipeline import bootstrap
-from pipeline.checks.databases import free, room, to_be_made
-from pipeline.checks.found import Check, Looking, fault, ok, size
+from pipeline import bootstrap, home
+from pipeline.checks.databases import free, read_only, room, tidy, to_be_made
+from pipeline.checks.found import Check, Looking, fault, note, ok, size
 from pipeline.checks.program import shown
+from pipeline.delivery import Mode
+from pipeline.home import moment
 from pipeline.settings import Settings
 
 _PROBE = b"letters check wrote this and would have deleted it again\n"
@@ -71,6 +73,36 @@ def captured(settings: Settings) -> Looking[None]:
     if not wrong:
         yield ok("captured mail", f"{maildir}: a Maildir, may be written to.")
         yield from room("captured mail", maildir)
+
+
+def mark(settings: Settings) -> Looking[None]:
+    """Whether mail may leave this machine with this ledger, or whether it may be a copy."""
+    file, check = bootstrap.mark(settings), "instance"
+    with tidy(db := read_only(settings)):
+        found = home.look(db, file)
+        said = home.sentence(db, file, found)
+    if not found.may_send:
+        if settings.mail.mode is Mode.CAPTURE:
+            yield note(check, f"{said}. While mail is captured that is no harm.", f"{home.FIX}.")
+        else:
+            yield fault(check, f"{said}. Nothing would be sent.", f"{home.FIX}.")
+    elif not file.path.exists():
+        yield from to_be_made(
+            check,
+            file.path,
+            f"The ledger is new here; the next run makes its high-water mark {file}.",
+            "database.mark",
+        )
+    elif not os.access(file.path, os.R_OK | os.W_OK):
+        yield fault(
+            check,
+            f"The ledger's high-water mark {file} may not be written to, so nothing would be sent.",
+            "Let whoever runs this write to it, or name another place in database.mark.",
+        )
+    elif found.mark is None or found.mark.ledger != found.ledger:
+        yield ok(check, "The ledger is new here.")
+    else:
+        yield ok(check, f"The ledger is at home here, marked up to {moment(found.mark.at)}.")
 
 
 def _folder_faults(check: str, folder: Path, setting: str) -> Iterator[Check]:

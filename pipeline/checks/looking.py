@@ -79,6 +79,13 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
             partial(databases.archived, settings),
             fix="Check the ledger's database.",
         )
+    if readable:
+        yield from bounded(
+            "instance",
+            NETWORK_SECONDS,
+            partial(keeping.mark, settings),
+            fix="Check the ledger's database, and the file in database.mark.",
+        )
     yield from bounded(
         "archive",
         NETWORK_SECONDS,

@@ -56,6 +56,11 @@ _COMMANDS = (
         "machine.db_upgrade",
         "Create the ledger's tables, or bring them up to this version.",
     ),
+    (
+        "db confirm",
+        "machine.db_confirm",
+        "Let a ledger send that was copied or put back from a backup.",
+    ),
 )
 _GROUPS = {"db": "Look after the database."}
 

@@ -19,8 +19,14 @@ from pipeline.settings.secret import CONTROL
 from pipeline.settings.sections import ENV_PREFIX, SECRET_FILES, Settings
 
 # What nothing works without, what is a path or may be one, and what is an address.
-_NEVER_EMPTY = ("database.url", "archive.url", "template.path", "mail.capture", "smtp.host")
-_PATHS = ("archive.url", "template.path", "mail.capture", "reports.relay_log", *SECRET_FILES)
+_NEVER_EMPTY = (
+    *("database.url", "database.mark", "archive.url", "template.path", "mail.capture"),
+    "smtp.host",
+)
+_PATHS = (
+    *("database.mark", "archive.url", "template.path", "mail.capture", "reports.relay_log"),
+    *SECRET_FILES,
+)
 _ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to", "reports.address")
 
 _HOST = re.compile(r"[^\s/@:\[\]]+")

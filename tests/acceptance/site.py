@@ -34,6 +34,7 @@ class Site:
         return {
             **clean,
             "LETTERS_DATABASE__URL": self.database or f"sqlite:///{self.folder}/letters.db",
+            "LETTERS_DATABASE__MARK": str(self.mark),
             "LETTERS_ARCHIVE__URL": str(self.archive),
             "LETTERS_MAIL__CAPTURE": str(self.maildir),
             "COLUMNS": "80",
@@ -43,6 +44,10 @@ class Site:
     @property
     def archive(self) -> Path:
         return self.folder / "archive"
+
+    @property
+    def mark(self) -> Path:
+        return self.folder / "high-water-mark"
 
     @property
     def maildir(self) -> Path:
