@@ -22,7 +22,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -56,13 +56,15 @@ class Mail:
     """One message: its octets up to the limit, and how many it has altogether.
 
     `key` names it in its mailbox for `put_away`. `cursor` is where to go on once this one and all
-    before it are recorded; None where a mailbox has no such thing.
+    before it are recorded; None where a mailbox has no such thing. `left` is how many are known to
+    wait behind it.
     """
 
     key: str
     data: bytes = field(repr=False)
     size: int
     cursor: Cursor | None
+    left: int = field(default=0, compare=False)
 
     @property
     def whole(self) -> bool:
@@ -77,6 +79,7 @@ class Unreadable:
     key: str
     reason: str
     cursor: Cursor | None
+    left: int = field(default=0, compare=False)
 
 
 class Mailbox(Protocol):
@@ -137,13 +140,19 @@ class Maildir:
         # under our hands are looked for once more, under what they are called then.
         for again in (False, True):
             vanished = False
-            for folder in ("new", "cur"):
-                with self._opened(folder) as descriptor:
-                    for name in self._names(descriptor):
+            with contextlib.ExitStack() as stack:
+                opened = [
+                    (folder, stack.enter_context(self._opened(folder))) for folder in ("new", "cur")
+                ]
+                listed = [(*each, self._names(each[1])) for each in opened]
+                left = sum(len(names) for _, _, names in listed)
+                for folder, descriptor, names in listed:
+                    for name in names:
+                        left -= 1
                         key = _unique(name)
                         if key in done:
                             continue
-                        found = self._read(descriptor, folder, name)
+                        found = self._read(descriptor, folder, name, left)
                         if found is None:
                             vanished = True
                             continue
@@ -205,7 +214,7 @@ class Maildir:
         )
 
     def _read(
-        self, descriptor: int, folder: str, name: str
+        self, descriptor: int, folder: str, name: str, left: int
     ) -> tuple[Mail | Unreadable, ...] | None:
         """One message; nothing for what is none, None for what is not there any more."""
         key = _unique(name)
@@ -227,8 +236,9 @@ class Maildir:
                 f"The message {_shown(str(path))} cannot be read: {error.strerror}. "
                 "Let whoever runs this read it."
             )
-            return (Unreadable(key=key, reason=reason, cursor=None),)
-        return (Mail(key=key, data=data, size=max(status.st_size, len(data)), cursor=None),)
+            return (Unreadable(key=key, reason=reason, cursor=None, left=left),)
+        size = max(status.st_size, len(data))
+        return (Mail(key=key, data=data, size=size, cursor=None, left=left),)
 
 
 def _unique(name: str) -> str:
@@ -338,7 +348,7 @@ class Imap:
                     reopened = renumbered
                     if found is not None:
                         after = cursor
-                        yield found
+                        yield replace(found, left=len(waiting))
             except _RefusedError as refused:
                 raise self._useless(f"does not go on: {refused}.") from refused
             except _BrokenError as broken:
