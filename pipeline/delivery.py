@@ -105,7 +105,7 @@ def fold(moves: Iterable[tuple[State, State]]) -> State | None:
 
     It begins in the queue, and a state that it is not in has been left as often as it was entered.
     So neither order nor time is asked for: what came late, or from another machine with another
-    clock, counts the same. With a move that is lacking, or told twice, it never stands where it did.
+    clock, counts the same. With a move lacking, or told twice, it never stands where it did.
     """
     stands: Counter[State] = Counter({State.QUEUED: 1})
     for source, target in moves:

@@ -1,18 +1,32 @@
-"""The command that looks at everything before the day."""
+"""The command that looks at everything before the day, and at the whole record after it."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from pipeline import checks
+from pipeline import bootstrap, checks
 from pipeline.checks import Kind
-from pipeline.cli.options import AsJson, Config, settings_now
+from pipeline.cli.finding import no_letters_of
+from pipeline.cli.options import AnyYear, AsJson, Config, settings_now
 from pipeline.display import checks as display
+from pipeline.display import reconciliation as reconciled
+from pipeline.display.progress import watching
+from pipeline.errors import Refused
+from pipeline.ledger import files
+from pipeline.reconciliation import reconcile
+from pipeline.settings import Settings
 
 
 def check(
+    year: AnyYear = None,
+    ledger: Annotated[
+        bool,
+        typer.Option("--ledger", help="Look at the whole record instead, for what was forgotten."),
+    ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Leave out the letter that is made on trial.")
+        bool,
+        typer.Option("--quick", help="Leave out what takes long: the letter made, files read."),
     ] = False,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
@@ -20,9 +34,30 @@ def check(
     """Look at everything that a run leans on, and say what to mend.
 
     Nothing is sent, nothing is made that is not there, and nothing is changed. One letter is made
-    on trial, in memory. Ends with 0 if all is well, with 1 if there is a warning or a fault.
+    on trial, in memory; --quick leaves that out. Ends with 0 if all is well, with 1 if there is a
+    warning or a fault.
+
+    With --ledger the record itself is looked at, of one year or of all: for what contradicts
+    itself, and for what has stopped without anybody being told. Is every delivery where its events
+    lead? Has every attempt an end, every message its bytes, every letter its file and every
+    recipient a delivery? Is every file of the archive what it was? Was a letter never planned, a
+    delivery left in the middle, a doubt forgotten, something due that nobody tried? Each finding
+    has its place and what to do, the worst first. Reading every file takes long; --quick leaves
+    that out.
+
+    It ends with 0 then if nothing is wrong, with 1 if something is, with 69 if the ledger or the
+    archive cannot be reached. Run it every night, for example from cron:
+    0 3 * * * /srv/letters/.venv/bin/letters check --ledger
     """
     settings = settings_now()
+    if ledger:
+        _reconcile(settings, year, files_too=not quick, as_json=as_json)
+        return
+    if year is not None:
+        raise Refused(
+            f"What a run leans on is not looked at by year; for the record of {year}, "
+            f"letters check {year} --ledger"
+        )
     looking = checks.look(settings, quick=quick)
     if as_json:
         found = list(looking)
@@ -32,3 +67,23 @@ def check(
         display.print_verdict(settings, found, quick=quick)
     if any(one.state in {Kind.WARNING, Kind.FAULT} for one in found):
         raise typer.Exit(1)
+
+
+def _reconcile(settings: Settings, year: int | None, *, files_too: bool, as_json: bool) -> None:
+    with bootstrap.pipeline(settings, writes=False) as pipeline:
+        known = files.years(pipeline.ledger)
+        if year is not None and year not in known:
+            raise Refused(no_letters_of(pipeline, year, known))
+        with watching(quiet=as_json) as watch:
+            findings = reconcile(
+                pipeline, year, now=datetime.now(UTC), progress=watch, read_files=files_too
+            )
+            if as_json:
+                tally = reconciled.write_json(findings, year, files=files_too)
+            else:
+                tally = reconciled.Tally()
+                tally.take(findings)
+        looked_at = f"The record of {'all years' if year is None else year}"
+    if not as_json:
+        reconciled.print_findings(tally, looked_at, files=files_too)
+    raise typer.Exit(1 if tally.is_wrong else 0)
