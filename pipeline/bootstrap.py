@@ -12,8 +12,8 @@ from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
 from pipeline.envelope import ReturnAddress
-from pipeline.ledger.messages import Sender
 from pipeline.highwater import MarkFile
+from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
 from pipeline.prepare import Job, Preparer
 from pipeline.run import Pipeline
@@ -48,13 +48,13 @@ def open_archive(settings: Settings) -> Archive:
     return Archive(url if "://" in url else str(settings.path(url)))
 
 
-def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
-    """Where mail goes in the mode that is set, whom it is from, and how fast it may go."""
 def mark(settings: Settings) -> MarkFile:
     """The file outside the ledger that tells a copy or an old one."""
     return MarkFile(settings.path(settings.database.mark))
 
 
+def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
+    """Where mail goes in the mode that is set, whom it is from, and how fast it may go."""
     mail, smtp = settings.mail, settings.smtp
     sender = Sender(
         address=split_mailbox(mail.sender)[1],
@@ -75,9 +75,9 @@ def mark(settings: Settings) -> MarkFile:
         notify=("SUCCESS", *_FAILURES) if settings.reports.mailbox else _FAILURES,
         only_to=settings.only_to if mail.mode is Mode.LIVE else (),
         at_once=at_once,
+        mark=mark(settings),
     )
 
-        mark=mark(settings),
 
 def returns(settings: Settings) -> Callable[[], ReturnAddress] | None:
     """Where reports come back to, marked for each delivery; None where no key is set.
@@ -135,13 +135,13 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
             outbox=outbox(settings, at_once=at_once),
             people=settings.approval.people,
         )
-    finally:
-        # Of two on one SQLite file, only who may write clears -wal and -shm away, if it goes last.
         try:
             yield wired
         finally:
             if writes:
                 home.keep(ledger, mark(settings), now=datetime.now(UTC))
+    finally:
+        # Of two on one SQLite file, only who may write clears -wal and -shm away, if it goes last.
         statistics.close()
         ledger.close()
 

@@ -44,9 +44,9 @@ class DatabaseSettings(_Section):
     """The ledger, and the file outside it that tells a copy or an old one."""
 
     url: str = "sqlite:///var/letters.db"
-
-
     mark: str = "var/high-water-mark"
+
+
 class SourceSettings(_Section):
     """The statistics database; empty: the ledger's."""
 
