@@ -103,7 +103,7 @@ def print_choices(console: Console, mode: Mode, year: int, command: str) -> None
     for word, meaning in _WORDS:
         row(console, word, meaning, width=_WIDTH)
     console.print()
-    say(console, f"As in: {command} --sent --note “queued as 4XyZ12, by the relay's log”")
+    say(console, f'As in: {command} --sent --note "queued as 4XyZ12, by the relay\'s log"')
 
 
 def print_consequence(word: str, note: str) -> None:

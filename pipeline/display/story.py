@@ -82,9 +82,9 @@ def print_story(facts: Mapping[str, Any]) -> None:
         say(out, f"It cannot be made: {facts['fault']}", style="bold red")
     out.print()
     _print_standing(facts)
+    _print_happened(happened(facts))
     for one in facts["earlier_runs"]:
         _print_earlier(one, facts["sha256"])
-    _print_happened(happened(facts))
     _print_letter(facts)
     if facts["figures"]:
         _print_figures(facts["figures"])
@@ -191,27 +191,25 @@ def _print_earlier(one: Mapping[str, Any], sha256: str | None) -> None:
     """What a run held that was refreshed or cancelled since: a rehearsal, say."""
     opened, ended = (datetime.fromisoformat(one[at]) for at in ("opened_at", "cancelled_at"))
     by = f" by {one['by']}" if one["by"] else ""
-    because = f": {one['reason']}" if one["reason"] else ""
-    say(
-        out,
-        f"In an earlier run, opened on {moment(opened)} by {one['opened_by']} and {one['how']} on "
-        f"{moment(ended)}{by}{because}",
-        style="bold",
-    )
+    say(out, f"An earlier run, {one['how']} on {moment(ended)}{by}", style="bold")
+    if one["reason"]:
+        say(out, f"“{one_line(one['reason'])}”", indent=2, style="dim")
+    say(out, f"It was opened on {moment(opened)} by {one['opened_by']}.", indent=2)
     if one["fault"]:
         say(out, f"Its letter could not be made: {one['fault']}", indent=2)
     elif not one["sha256"]:
         say(out, "Its letter was not made.", indent=2)
     else:
         file = "this very PDF" if one["sha256"] == sha256 else "another PDF"
-        sent = "sent to:" if one["deliveries"] else "not sent to anybody."
+        sent = "and was sent to:" if one["deliveries"] else "and was sent to nobody."
         say(out, f"Its letter was {file}, {sent}", indent=2)
     for each in one["deliveries"]:
         mode, state = Mode(each["mode"]), State(each["state"])
         words = _KEPT if (mode, state) == (Mode.CAPTURE, State.ACCEPTED) else STANDS[state]
         at = moment(datetime.fromisoformat(each["tried_at"]))
-        line = Text(f"{each['recipient']}, {_IN[mode]}, on {at}: ")
-        say(out, line.append(words, style=style_of(state)), indent=4)
+        rehearsal = "" if mode is Mode.LIVE else "; a rehearsal"
+        line = Text(f"{each['recipient']}, on {at}: ").append(words, style=style_of(state))
+        say(out, line.append(rehearsal), indent=4)
     out.print()
 
 
@@ -246,7 +244,7 @@ def happened(facts: Mapping[str, Any]) -> list[Line]:
             lines.append(
                 Line(
                     at=datetime.fromisoformat(last["claimed_at"]),
-                    text=f"Being sent to {one['recipient']}, by {who(last['owner'])}.",
+                    text=f"Being sent, by {who(last['owner'])}: {one['recipient']}",
                     style="yellow",
                 )
             )
@@ -301,7 +299,7 @@ def _told(
             text, said = f"Asked for again{by}: {_to_be(event, messages)}", event["reason"]
         case "answer_late":
             to = _recipient(event, deliveries)
-            text = f"An answer about {to} came too late to change anything."
+            text = f"An answer came, too late to change anything: {to}"
             said = event.get("said")
         case other:
             to = f", {_recipient(event, deliveries)}" if event.get("delivery") else ""
@@ -350,18 +348,17 @@ def _moved(event: Mapping[str, Any], deliveries: Mapping[int, Mapping[str, Any]]
     if source in LEASED and one is not None:
         text, said = _attempted(one, event, target)
     elif source is State.IN_DOUBT:
-        how = by or " by evidence"
-        text = f"The doubt about {to} was settled{how}: {_SETTLED[target]}."
+        text = f"The doubt was settled{by or ' by evidence'}, {_SETTLED[target]}: {to}"
     elif target is State.EXPIRED:
-        text = f"Given up for {to}."
+        text = f"Given up: {to}"
     elif target is State.CANCELLED:
-        text = f"Not sent to {to} any more, stopped{by}."
+        text = f"Not sent any more, stopped{by}: {to}"
     elif target is State.DELIVERED:
-        text = f"Delivered to {to}, as a report says."
+        text = f"Delivered, as a report says: {to}"
     elif target is State.BOUNCED:
-        text = f"Came back: not delivered to {to}."
+        text = f"Came back, not delivered: {to}"
     else:
-        text = f"{to}: {STANDS[target]}."
+        text = f"{STANDS[target].capitalize()}: {to}"
     at = datetime.fromisoformat(event["at"])
     return Line(at=at, text=text, said=said, style=style)
 
@@ -378,17 +375,20 @@ def _attempted(
     captured = Mode(one["mode"]) is Mode.CAPTURE
     if said in NO_SIGN:
         sure = "nothing had been sent" if target is State.QUEUED else "it may have gone, or not"
-        return f"Broken off for {to}: {NO_SIGN[str(said)]}; {sure}.", None
+        return f"Broken off, as {NO_SIGN[str(said)]}; {sure}: {to}", None
     if target is State.ACCEPTED:
-        where = "Kept on this machine" if captured else f"Taken by {relay}"
-        return f"{where}, for {to}.", said
-    if target is State.REJECTED:
-        return f"Refused for good, to {to}.", said
-    if target is State.IN_DOUBT:
-        return f"In doubt, to {to}: handed to {relay}, and no answer came.", said
-    if attempt.get("outcome") == "deferred":
-        return f"Put off by the relay, to {to}; it is tried again.", said
-    return f"Not sent to {to} yet; it is tried again.", said
+        text = "Kept on this machine" if captured else f"Taken by {relay}"
+    elif target is State.IN_DOUBT:
+        text = f"In doubt: handed to {relay}, and no answer came"
+    elif target is State.REJECTED and said and said[:3].isdigit():
+        text = "Refused for good by the relay"
+    elif target is State.REJECTED:
+        text = "It could not be sent"
+    elif attempt.get("outcome") == "deferred":
+        text = "Put off by the relay, to be tried again"
+    else:
+        text = "Not sent yet, to be tried again"
+    return f"{text}: {to}", said
 
 
 def _print_letter(facts: Mapping[str, Any]) -> None:

@@ -136,7 +136,7 @@ def print_summary(
     _print_others(others, pipeline.outbox.only_to, found.year)
     if summary.needs_a_person:
         _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
-    elif result.is_finished:
+    if result.is_finished:
         out.print("Nothing needs a person.", style="green")
     elif not result.awaiting and not found.paused_at:
         _print_how_to_go_on(pipeline, result, others)
