@@ -5,11 +5,13 @@ under the same name, so doing it twice, or on another machine, is harmless.
 """
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline import log
 from pipeline.archive import Archive, letter_name
 from pipeline.errors import LetterFault
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
@@ -46,6 +48,22 @@ class Preparer:
 
     def prepare(self, letter: FrozenLetter) -> Prepared | Faulted:
         """Make one letter's file, or say why it cannot be made or trusted."""
+        began = time.monotonic()
+        made = self._made(letter)
+        failed = isinstance(made, Faulted)
+        tell = log.warning if failed else log.info
+        tell(
+            "letter.faulted" if failed else "letter.made",
+            run=letter.run_id,
+            year=letter.year,
+            letter=letter.id,
+            authority=letter.authority_code,
+            pages=None if isinstance(made, Faulted) else made.pages,
+            seconds=time.monotonic() - began,
+        )
+        return made
+
+    def _made(self, letter: FrozenLetter) -> Prepared | Faulted:
         from pipeline.convert import finish
         from pipeline.proof import prove
 

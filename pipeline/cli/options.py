@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import log
 from pipeline.address import hidden_character
 from pipeline.cli import completion
 from pipeline.errors import Refused
@@ -91,20 +92,35 @@ def forget() -> None:
     _chosen.clear()
 
 
-def settings_now() -> "Settings":
+def settings_now(*, unattended: bool = False) -> "Settings":
     """The settings as they are at this moment, from the file that --config names if it does.
 
-    What they warn of is said on standard error, once in the life of the process.
+    The log begins as they say; on standard error only if the command is `unattended`, as nobody
+    wants it among what a command tells a person. What the settings warn of is said on standard
+    error, once in the life of the process.
     """
     from pipeline.display.console import err
     from pipeline.settings import load
 
     settings = load(_chosen.get("config"))
-    for warning in settings.warnings():
+    no_log = _begin_log(settings, unattended=unattended)
+    for warning in [*settings.warnings(), *no_log]:
         if warning not in _warned:
             _warned.add(warning)
             err.print(f"letters: {warning}", markup=False, style="yellow")
     return settings
+
+
+def _begin_log(settings: "Settings", *, unattended: bool) -> list[str]:
+    """Log as the settings say; why that cannot be, if it cannot."""
+    wanted = settings.log
+    chosen = log.Log(
+        level=log.Level(wanted.level),
+        form=log.Form(wanted.format),
+        file=settings.path(wanted.file) if wanted.file else None,
+    )
+    said = log.begin(chosen if chosen.file or unattended else None)
+    return [said] if said else []
 
 
 def person(by: str | None) -> str:

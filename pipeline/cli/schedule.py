@@ -42,7 +42,7 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
     long as the mail server takes to answer; everything else waits for the next start. It then ends
     with 0. setup/systemd/letters.service runs it as a system service; letters tick is for cron.
     """
-    settings = settings_now()
+    settings = settings_now(unattended=True)
     teller = Teller()
     before: dict[str, LettersError] = {}
     try:
@@ -86,7 +86,7 @@ def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG00
     approval that is lacking), with 69 when something it leans on is unavailable and with 78 when a
     setting or the statistics must be put right: the next look tries again.
     """
-    settings = settings_now()
+    settings = settings_now(unattended=True)
     done = _tick(settings, quiet=as_json or not err.is_terminal)
     if as_json:
         print_json(facts(done))

@@ -19,7 +19,7 @@ from itertools import islice
 from multiprocessing import resource_tracker
 from multiprocessing.util import Finalize
 
-from pipeline import bootstrap
+from pipeline import bootstrap, log
 from pipeline.errors import Unavailable
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.prepare import Job, Preparer
@@ -46,7 +46,7 @@ class LocalEngine:
             max_workers=lanes,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_open_lane,
-            initargs=(self.settings, job, os.getpid()),
+            initargs=(self.settings, job, os.getpid(), log.begun()),
         )
         try:
             running: set[Future[Prepared | Faulted]] = set()
@@ -100,12 +100,13 @@ _lane: Preparer | None = None
 _lane_error: BaseException | None = None
 
 
-def _open_lane(settings: Settings, job: Job, parent: int) -> None:
+def _open_lane(settings: Settings, job: Job, parent: int, logged: log.Log | None) -> None:
     """In the lane's own process: open its LibreOffice, and see that it is closed again."""
     global _lane, _lane_error  # noqa: PLW0603 - a lane is a process, and this is its one preparer
     for one in _TO_THE_WHOLE_GROUP:
         signal.signal(one, signal.SIG_IGN)
     _die_with(parent)
+    log.begin(logged)
     open_for_life = ExitStack()
     try:
         _lane = open_for_life.enter_context(bootstrap.preparer(settings, job))

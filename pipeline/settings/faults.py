@@ -25,6 +25,7 @@ _NEVER_EMPTY = (
 )
 _PATHS = (
     *("database.mark", "archive.url", "template.path", "mail.capture", "reports.relay_log"),
+    "log.file",
     *SECRET_FILES,
 )
 _ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to", "reports.address")

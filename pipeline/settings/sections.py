@@ -127,6 +127,14 @@ class ScheduleSettings(_Section):
     catch_up_days: _Whole = Field(default=3, ge=0, le=60)
 
 
+class LogSettings(_Section):
+    """The log: how much, how, and where; without a file, standard error of serve and tick."""
+
+    level: Literal["off", "debug", "info", "warning", "error"] = "off"
+    format: Literal["console", "json"] = "console"
+    file: str = ""
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Use `load`; the constructor reads nothing by itself."""
 
@@ -144,6 +152,7 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     approval: ApprovalSettings = ApprovalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    log: LogSettings = LogSettings()
 
     _project: Path = PrivateAttr(default=Path())
     _read_from: Path = PrivateAttr(default=Path())
