@@ -1,9 +1,10 @@
 """From settings to a wired pipeline: the only place where things are put together."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 
 from pipeline import home, migrate
 from pipeline.address import split_mailbox
@@ -15,6 +16,7 @@ from pipeline.envelope import ReturnAddress
 from pipeline.highwater import MarkFile
 from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
+from pipeline.oauth import AccessTokens, Command, Endpoint, RefreshToken
 from pipeline.prepare import Job, Preparer
 from pipeline.run import Pipeline
 from pipeline.settings import Settings, faults
@@ -174,4 +176,36 @@ def _relay(settings: Settings) -> Relay:
         security=smtp.security,
         username=smtp.username or None,
         password=password if smtp.username else None,
+        token=access_tokens(settings) if smtp.username and password is None else None,
+        ca_file=str(settings.path(smtp.ca_file)) if smtp.ca_file else None,
+    )
+
+
+@lru_cache(maxsize=8)
+def access_tokens(settings: Settings) -> AccessTokens | None:
+    """Access tokens for logins without a password; None where the settings name no source of any.
+
+    The same settings get the same ones, so that all threads, and the relay and the mailbox, share a
+    token. No secret is read before one is asked for.
+    """
+    oauth2 = settings.oauth2
+    if oauth2.command:
+        words = tuple(shlex.split(oauth2.command))
+        return AccessTokens(Command(words=words, folder=settings.project))
+    if not oauth2.token_url:
+        return None
+    refresh = None
+    if oauth2.refresh_token_file:
+        refresh = RefreshToken(
+            settings.path(oauth2.refresh_token_file),
+            lambda: settings.secret("oauth2.refresh_token_file", "refresh token") or "",
+        )
+    return AccessTokens(
+        Endpoint(
+            url=oauth2.token_url,
+            client_id=oauth2.client_id,
+            scope=oauth2.scope,
+            secret=lambda: settings.secret("oauth2.client_secret_file", "client secret"),
+            refresh=refresh,
+        )
     )

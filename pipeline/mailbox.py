@@ -39,6 +39,8 @@ _UID: Final = re.compile(rb"\bUID (\d+)")
 _SIZE: Final = re.compile(rb"\bRFC822\.SIZE (\d+)")
 _QUOTED_BODY: Final = re.compile(rb'BODY\[\](?:<\d+>)? (?:"((?:[^"\\]|\\.)*)"|(NIL))', re.DOTALL)
 _CODE: Final = re.compile(r"\[([A-Z-]+)")
+_RECOGNISED: Final = 16
+"""Characters of an access token by which it is recognised in what a server says."""
 _PASSING: Final = frozenset({"UNAVAILABLE", "SERVERBUG", "INUSE", "LIMIT", "CONTACTADMIN"})
 """Response codes (RFC 5530) that may be gone another time."""
 
@@ -253,8 +255,9 @@ def _unique(name: str) -> str:
 class Imap:
     """A folder on an IMAP server.
 
-    With `token`, which is called for each login and gives an access token, the login is by OAuth
-    (XOAUTH2); without it by `password`. `ca_file` replaces the system's trusted certificates;
+    With `token` the login is by an access token (XOAUTH2), else by `password`. It is called for
+    each login, with None or with the token that the server has just refused, and raises a
+    LettersError where it has none to give. `ca_file` replaces the system's trusted certificates;
     `security` "none" and `verify` switched off are for a server on this machine only. `move_to` is
     a folder for what was read, made where it is missing. `timeout` is for one command and its
     answer, in seconds; `limit` is in octets.
@@ -263,7 +266,7 @@ class Imap:
     host: str
     username: str
     password: str | None = field(default=None, repr=False)
-    token: Callable[[], str] | None = field(default=None, repr=False)
+    token: Callable[[str | None], str] | None = field(default=None, repr=False)
     security: Literal["tls", "starttls", "none"] = "tls"
     port: int = 993
     folder: str = "INBOX"
@@ -386,6 +389,14 @@ class _RefusedError(Exception):
     """The server will not do what it was told."""
 
 
+class _StaleTokenError(Exception):
+    """The server refused an access token, which may have ended; it says what the server said."""
+
+    def __init__(self, token: str, said: str) -> None:
+        super().__init__(said)
+        self.token = token
+
+
 _FAULTS: Final = (imaplib.IMAP4.error, OSError, ValueError, EOFError)
 """What imaplib raises of a server: its own, the connection's, and what it cannot read."""
 
@@ -398,6 +409,7 @@ class _Session:
         self.open = False
         self._exists = 0
         self._secrets: list[str] = []
+        self._tokens: list[bytes] = []
         self._client: _Client | None = None
         self._context = _tls_context(imap) if imap.security != "none" else None
 
@@ -417,7 +429,12 @@ class _Session:
     def select(self, folder: str, *, readonly: bool) -> int:
         """Connect, log in and open a folder; give its UIDVALIDITY, 0 if it has none."""
         self._connect()
-        self._log_in()
+        try:
+            self._log_in(None)
+        except _StaleTokenError as stale:
+            self.close()
+            self._connect()
+            self._log_in(stale)
         with self._talking() as client:
             status, said = client.select(_mailbox_name(folder), readonly)
             if status != "OK":
@@ -536,33 +553,54 @@ class _Session:
             self.cut()
             raise Unavailable(f"{server} cannot be reached: {deadline.named(error)}") from error
 
-    def _log_in(self) -> None:
+    def _log_in(self, stale: _StaleTokenError | None) -> None:
+        """Log in; `stale` is what became of the token before, in whose place another is asked for.
+
+        Raises `_StaleTokenError` if it is None and the server refuses the token.
+        """
         imap = self.imap
-        token = imap.token() if imap.token is not None else None
-        self._secrets = [
-            each
-            for secret in (token or imap.password or "", f"\0{imap.username}\0{imap.password}")
-            for each in (secret, base64.b64encode(secret.encode()).decode())
-        ]
+        client = self._client
+        if client is not None and client.state == "AUTH":
+            return  # it greeted us as somebody it knows
+        token = imap.token(stale.token if stale else None) if imap.token is not None else None
+        if stale is not None and stale.token == token:
+            raise self._login_refused(str(stale))
+        login = f"user={imap.username}\1auth=Bearer {token}\1\1".encode()
+        if token is not None:
+            secrets = [token.encode(), login]
+            self._tokens += [*secrets, *(base64.b64encode(each) for each in secrets)]
+        else:
+            self._secrets = [
+                each
+                for secret in (imap.password or "", f"\0{imap.username}\0{imap.password}")
+                for each in (secret, base64.b64encode(secret.encode()).decode())
+            ]
         try:
             with self._talking() as client:
-                if client.state == "AUTH":
-                    return  # it greeted us as somebody it knows
                 if token is not None:
-                    answers = iter([f"user={imap.username}\1auth=Bearer {token}\1\1".encode()])
+                    answers = iter([login])
                     # Refusing, it first gives a reason, which wants an empty answer.
                     client.authenticate("XOAUTH2", lambda _: next(answers, b""))
                 elif "AUTH=PLAIN" in client.capabilities:
-                    login = f"\0{imap.username}\0{imap.password}".encode()
-                    client.authenticate("PLAIN", lambda _: login)
+                    plain = f"\0{imap.username}\0{imap.password}".encode()
+                    client.authenticate("PLAIN", lambda _: plain)
                 else:
                     client.log_in(imap.username, imap.password or "")
         except _RefusedError as error:
-            raise self._refused(
-                f"{_capital(imap.server)} refused the login of {imap.username}",
-                str(error),
-                "Put the right username and password, or token, into the settings.",
-            ) from error
+            if token is not None and stale is None and not _is_passing(str(error)):
+                raise _StaleTokenError(token, str(error)) from error
+            raise self._login_refused(str(error)) from error
+
+    def _login_refused(self, said: str) -> Misconfigured | Unavailable:
+        imap = self.imap
+        fix = "Put the right username and password, or token, into the settings."
+        if imap.token is not None:
+            fix = (
+                f"Check that {imap.username} is the mailbox that the access token is for, that "
+                "oauth2.scope is what the server wants, and that the mailbox may be read by IMAP."
+            )
+        what = f"{_capital(imap.server)} refused the login of {imap.username}"
+        return self._refused(what, said, fix)
 
     @contextlib.contextmanager
     def _talking(self, seconds: float | None = None, room: int = 0) -> "Iterator[_Client]":
@@ -584,19 +622,22 @@ class _Session:
             raise _BrokenError(f"{self._words(deadline.named(error))}.") from error
 
     def _refused(self, what: str, said: str, fix: str) -> Misconfigured | Unavailable:
-        code = _CODE.search(said)
         words = f"{what}; it said: {self._words(said)}."
-        if code and code[1] in _PASSING:
+        if _is_passing(said):
             return Unavailable(f"{words} Try again later.")
         return Misconfigured(f"{words} {fix}")
 
     def _words(self, said: str) -> str:
         """What a server said, fit to be shown; a careless one repeats what it was given."""
-        words = _shown(said)
+        words = _printable(said)
         for secret in self._secrets:
             if secret:
-                words = words.replace(_shown(secret), "***")
-        return words.rstrip(".")
+                words = words.replace(_printable(secret), "***")
+        for token in self._tokens:
+            # A token is long, and may come back cut short.
+            begins = _printable(token.decode())[:_RECOGNISED]
+            words = re.sub(re.escape(begins) + r"\S*", "***", words)
+        return words[:_SAID_LIMIT].rstrip(".")
 
 
 class _Client(imaplib.IMAP4):
@@ -741,10 +782,19 @@ def _number(octets: Any) -> int:
     return int(octets) if octets and octets.isdigit() else 0
 
 
+def _is_passing(said: str) -> bool:
+    code = _CODE.search(said)
+    return code is not None and code[1] in _PASSING
+
+
 def _shown(text: str) -> str:
     """Text without what cannot be seen, on one line, not too long."""
+    return _printable(text)[:_SAID_LIMIT]
+
+
+def _printable(text: str) -> str:
     kept = "".join(each if each.isprintable() else " " for each in text)
-    return " ".join(kept.split())[:_SAID_LIMIT]
+    return " ".join(kept.split())
 
 
 def _capital(words: str) -> str:

@@ -13,6 +13,7 @@ that refuses our sender at MAIL, which must not mark a whole year's letters as r
 
 import base64
 import contextlib
+import json
 import re
 import smtplib
 import socket
@@ -29,7 +30,7 @@ from typing import Final, Literal, Self
 from pipeline.address import ascii_address, is_loopback
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
 from pipeline.envelope import xtext
-from pipeline.errors import LetterFault, Misconfigured
+from pipeline.errors import LetterFault, LettersError, Misconfigured
 
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _REPLY_LINE_LIMIT: Final = 8192
@@ -39,6 +40,20 @@ _LINE_LIMIT: Final = 998
 _QUIT_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 1.0
 _ENHANCED: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
+_RECOGNISED: Final = 16
+"""Characters of an access token by which it is recognised in what a relay says."""
+
+# What a relay says about us at whatever point, not about the recipient or the message: the sender's
+# address is a bad one (RFC 3463), Exchange's words for one that the account may not use, which come
+# after the dot, and Postfix's, which come at RCPT. Only at the beginning: a relay that asks the
+# recipients' servers repeats theirs further on.
+_ABOUT_SENDER: Final = re.compile(
+    r"[45]\.(?:1\.[78]|7\.60|2\.252)\b"
+    r"|(?:[45]\.\d{1,3}\.\d{1,3} )?"
+    r"(?:SendAsDenied|STOREDRV\.Submission\.Exception:SendAsDenied"
+    r"|(?:<[^>]*>: )?Sender address rejected: )",
+    re.IGNORECASE,
+)
 
 # What to put right about a relay that cannot be used, in the words of the settings.
 _REACH: Final = (
@@ -54,6 +69,18 @@ _TRUST: Final = (
     "certificate that has ended or is nobody's."
 )
 _LOGIN: Final = "Correct smtp.username and what the file in smtp.password_file holds."
+_REFUSED: Final = (
+    "Check that smtp.username is the mailbox that the access token is for, that oauth2.scope is "
+    "what the relay wants, and that the mailbox may send by SMTP."
+)
+_LOGINS_BY_OAUTH: Final = (
+    "Correct smtp.host, smtp.security and smtp.port, as many relays offer a login only once the "
+    "connection is encrypted, or name a file with a password in smtp.password_file."
+)
+_SENDER: Final = (
+    "Let the account at the relay send as that address; or leave reports.address and "
+    "reports.key_file empty, so that the address of mail.sender is the envelope's sender too."
+)
 _LOGINS: Final = (
     "Correct smtp.security and smtp.port, as many relays offer a login only once the connection is "
     "encrypted, or leave smtp.username empty."
@@ -89,6 +116,10 @@ class Phase(StrEnum):
 class Relay:
     """Where mail is handed over; times in seconds.
 
+    With `token` the login is by an access token (XOAUTH2), else by `password`. It is called for
+    each login, with None or with the token that the relay has just refused, and raises a
+    LettersError where it has none to give.
+
     `timeout` is the wait for the answer to the dot (RFC 5321 section 4.5.3.2.6 asks for ten
     minutes), `command_timeout` for every other answer. `ca_file` replaces the system's trusted
     certificates. `verify` may be switched off for a relay on this machine only. `local_hostname`
@@ -101,6 +132,7 @@ class Relay:
     security: Literal["none", "starttls", "tls"] = "none"
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    token: Callable[[str | None], str] | None = field(default=None, repr=False)
     timeout: float = 600.0
     command_timeout: float = 300.0
     connect_timeout: float = 30.0
@@ -109,9 +141,11 @@ class Relay:
     verify: bool = True
 
     def __post_init__(self) -> None:
-        if (self.username is None) != (self.password is None):
+        given = [each for each in (self.password, self.token) if each is not None]
+        if len(given) != (0 if self.username is None else 1):
             raise Misconfigured(
-                f"The relay {self.host} needs a username and a password, or neither of them."
+                f"The relay {self.host} needs a username and a password, or a username and access "
+                "tokens, or nothing of all that."
             )
         if self.loopback:
             return
@@ -122,7 +156,7 @@ class Relay:
             )
         if self.security == "none" and self.username is not None:
             raise Misconfigured(
-                f"The password for the relay {self.host} would be sent unencrypted; set the "
+                f"The login at the relay {self.host} would be sent unencrypted; set the "
                 "security to starttls or tls."
             )
 
@@ -163,13 +197,14 @@ class Offer:
     `extensions` are EHLO's keywords in capitals with what stands behind them, the last ones that
     were offered: after the encryption, where there is any. `certificate_until` is when its
     certificate ends, None where there is none or it was not verified. `refusal` says why the login
-    failed; it is None where it succeeded, or where none is set.
+    failed and `fix` what to do about it; they are None where it succeeded, or where none is set.
     """
 
     session: Session
     extensions: Mapping[str, str]
     certificate_until: datetime | None
     refusal: str | None
+    fix: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +236,14 @@ class _TroubleError(Exception):
     def __init__(self, what: str, fix: str = _SPEAK) -> None:
         super().__init__(what)
         self.fix = fix
+
+
+class _StaleTokenError(_TroubleError):
+    """The relay refused an access token, which may have ended."""
+
+    def __init__(self, token: str, what: str) -> None:
+        super().__init__(what, _REFUSED)
+        self.token = token
 
 
 class Transport:
@@ -321,6 +364,9 @@ class Transport:
                 return Accepted(reply=reply, queue_id=_queue_id(reply.text))
             case 4:
                 return Deferred(reply=reply)
+            case 5 if _ABOUT_SENDER.match(reply.text):
+                # It has the message and says that it did not take it, nor would it take another.
+                return self._trouble(reply)
             case 5:
                 return Rejected(reply=reply)
             case _:
@@ -375,7 +421,7 @@ class Transport:
     def _refusal(self, reply: Reply) -> Outcome:
         """What a reply means that ends the transaction before the dot."""
         if self._is_trouble(reply):
-            return NotTried(reason=f"At {self.phase} the relay said: {reply}", trouble=True)
+            return self._trouble(reply)
         match reply.code // 100:
             case 4:
                 return Deferred(reply=reply)
@@ -387,8 +433,17 @@ class Transport:
                     trouble=True,
                 )
 
+    def _trouble(self, reply: Reply) -> NotTried:
+        where = "After the dot" if self.phase is Phase.ANSWERED else f"At {self.phase}"
+        said = f"{where} the relay said: {reply}"
+        if _ABOUT_SENDER.match(reply.text) or (
+            self.phase is Phase.MAIL and reply.code in {501, 550, 551, 553, 554}
+        ):
+            said = f"{said.rstrip('.')}. {_SENDER} {_GO_ON}"
+        return NotTried(reason=said, trouble=True)
+
     def _is_trouble(self, reply: Reply) -> bool:
-        if reply.code in {421, 454, 530, 534, 535, 538}:
+        if reply.code in {421, 454, 530, 534, 535, 538} or _ABOUT_SENDER.match(reply.text):
             return True
         if self.phase is not Phase.MAIL:
             return False
@@ -412,15 +467,25 @@ class Transport:
                 pass  # an idle connection was closed; nothing was under way, so start afresh
             self._cut()
         try:
+            return self._introduced(None)
+        except _StaleTokenError as stale:
+            self.close()
+            return self._introduced(stale)
+
+    def _introduced(self, stale: _StaleTokenError | None) -> "_Client":
+        self.phase = Phase.CONNECT
+        try:
             client = _Client(self.relay, self._tls)
         except _BrokenError as broken:
             raise _TroubleError(f"{_unreached(self.relay, broken)} {_REACH} {_GO_ON}") from broken
         self._client = client
         try:
-            client.introduce()
+            client.introduce(stale)
         except _BrokenError as broken:
             self._cut()
             raise _TroubleError(f"{_broken_off(self.relay, broken)} {_SPEAK} {_GO_ON}") from broken
+        except _StaleTokenError:
+            raise
         except _TroubleError as trouble:
             self._cut()
             raise _TroubleError(
@@ -442,20 +507,34 @@ def look(relay: Relay) -> Offer | NotTried:
     """
     tls = _tls_context(relay) if relay.security != "none" else None
     try:
+        return _looked(relay, tls, None)
+    except _StaleTokenError as stale:
+        return _looked(relay, tls, stale)
+
+
+def _looked(
+    relay: Relay, tls: ssl.SSLContext | None, stale: _StaleTokenError | None
+) -> Offer | NotTried:
+    try:
         client = _Client(relay, tls)
     except _BrokenError as broken:
         return NotTried(reason=_unreached(relay, broken), trouble=True)
     try:
         client.greet()
-        refusal = None
+        refusal = fix = None
         try:
-            client.log_in()
+            client.log_in(stale)
+        except _StaleTokenError:
+            client.take_leave()
+            raise
         except _TroubleError as trouble:
-            refusal = _unusable(relay, trouble)
-        offer = client.offer(refusal)
+            refusal, fix = _unusable(relay, trouble), trouble.fix
+        offer = client.offer(refusal, fix)
         client.take_leave()
     except _BrokenError as broken:
         return NotTried(reason=_broken_off(relay, broken), trouble=True)
+    except _StaleTokenError:
+        raise
     except _TroubleError as trouble:
         return NotTried(reason=_unusable(relay, trouble), trouble=True)
     else:
@@ -489,6 +568,7 @@ class _Client(smtplib.SMTP):
         self.tls = tls
         self.patience = relay.command_timeout
         self.greeting = ""
+        self._tokens: list[str] = []
         self._unread = bytearray()
         try:
             self.sock: socket.socket = socket.create_connection(
@@ -504,10 +584,10 @@ class _Client(smtplib.SMTP):
         if not self.local_hostname:
             self.local_hostname = self._own_name()
 
-    def introduce(self) -> None:
+    def introduce(self, stale: _StaleTokenError | None) -> None:
         """Greeting, EHLO, TLS and login; raise `_TroubleError` if any of them fails."""
         self.greet()
-        self.log_in()
+        self.log_in(stale)
 
     def greet(self) -> None:
         """Greeting, EHLO and TLS; raise `_TroubleError` if any of them fails."""
@@ -529,10 +609,17 @@ class _Client(smtplib.SMTP):
             self._encrypt()
             self._say_hello()
 
-    def log_in(self) -> None:
-        """Log in where a username is set; raise `_TroubleError` if the relay will not have it."""
-        if self.relay.username is not None and self.relay.password is not None:
-            self._log_in(self.relay.username, self.relay.password)
+    def log_in(self, stale: _StaleTokenError | None) -> None:
+        """Log in where a username is set; raise `_TroubleError` if the relay will not have it.
+
+        `stale` is what became of the token before: then another is asked for. If it is None, and
+        the relay refuses the token, `_StaleTokenError` is raised.
+        """
+        relay = self.relay
+        if relay.username is not None and relay.token is not None:
+            self._log_in_by_token(relay.username, relay.token, stale)
+        elif relay.username is not None and relay.password is not None:
+            self._log_in(relay.username, relay.password)
 
     def break_off(self) -> None:
         """From another thread: whoever reads or writes finds the connection ended."""
@@ -559,12 +646,12 @@ class _Client(smtplib.SMTP):
             local_host=self.own_host,
             local_port=self.own_port,
             greeting=self.greeting,
-            ehlo=_printable(self.ehlo_resp or b""),
+            ehlo=_printable(self.ehlo_resp or b"")[:_REPLY_TEXT_LIMIT],
             tls=self.sock.version() if isinstance(self.sock, ssl.SSLSocket) else None,
             phase=phase,
         )
 
-    def offer(self, refusal: str | None) -> Offer:
+    def offer(self, refusal: str | None, fix: str | None) -> Offer:
         """Return what the relay has said that it offers, and how its login went."""
         certificate = self.sock.getpeercert() if isinstance(self.sock, ssl.SSLSocket) else None
         ends = str((certificate or {}).get("notAfter", ""))
@@ -578,6 +665,7 @@ class _Client(smtplib.SMTP):
                 datetime.fromtimestamp(ssl.cert_time_to_seconds(ends), UTC) if ends else None
             ),
             refusal=refusal,
+            fix=fix,
         )
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override] # what smtplib writes
@@ -681,11 +769,14 @@ class _Client(smtplib.SMTP):
 
     def _words(self, octets: bytes) -> str:
         words = _printable(octets)
+        # A careless relay echoes what it was given; it must not reach the record.
         if self.relay.password:
-            # A careless relay echoes what it was given; it must not reach the record.
             for form in (self.relay.password, _base64(self.relay.password), self._plain_login()):
                 words = words.replace(form, "***")
-        return words
+        for form in self._tokens:
+            # A token is long, and may come back cut short.
+            words = re.sub(re.escape(form[:_RECOGNISED]) + r"\S*", "***", words)
+        return words[:_REPLY_TEXT_LIMIT]
 
     def _say_hello(self) -> None:
         code, text = self.ehlo()
@@ -724,6 +815,35 @@ class _Client(smtplib.SMTP):
             raise _TroubleError("it offers neither of the logins PLAIN and LOGIN", _LOGINS)
         if reply.code != 235:
             raise _TroubleError(f"it refused the login of {username}: {reply}", _LOGIN)
+
+    def _log_in_by_token(
+        self,
+        username: str,
+        give: Callable[[str | None], str],
+        stale: _StaleTokenError | None,
+    ) -> None:
+        if "XOAUTH2" not in self.esmtp_features.get("auth", "").upper().split():
+            raise _TroubleError("it does not offer the login XOAUTH2", _LOGINS_BY_OAUTH)
+        try:
+            token = give(stale.token if stale else None)
+        except LettersError as error:
+            raise _TroubleError("there is no access token for its login", str(error)) from error
+        if stale is not None and token == stale.token:
+            raise _TroubleError(str(stale), stale.fix)
+        login = _base64(f"user={username}\1auth=Bearer {token}\1\1")
+        self._tokens += [token, _base64(token), login]
+        reply = self.command("AUTH", f"XOAUTH2 {login}")
+        wanted = ""
+        if reply.code == 334:
+            # It says what is wrong, and wants an empty answer before it refuses the login.
+            wanted = _wanted(reply.text)
+            reply = self.command("")
+        if reply.code == 235:
+            return
+        what = f"it refused the access token of {username}: {reply}{wanted}"
+        if reply.code == 535 and stale is None:
+            raise _StaleTokenError(token, what)
+        raise _TroubleError(what, _REFUSED)
 
     def _plain_login(self) -> str:
         return _base64(f"\0{self.relay.username}\0{self.relay.password}")
@@ -775,6 +895,17 @@ def _queue_id(text: str) -> str | None:
     return None
 
 
+def _wanted(challenge: str) -> str:
+    """What an error challenge of XOAUTH2 says that a token should be for, if it says anything."""
+    try:
+        told = json.loads(base64.b64decode(challenge, validate=True))
+        scope = told.get("scope")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    known = isinstance(scope, str) and re.fullmatch(r"[\x21-\x7e]{1,200}", scope)
+    return f" (the scope it wants is {scope})" if known else ""
+
+
 def _base64(text: str) -> str:
     return base64.b64encode(text.encode("utf-8")).decode("ascii")
 
@@ -789,4 +920,4 @@ def _named(error: Exception) -> str:
 def _printable(octets: bytes) -> str:
     text = octets.decode("utf-8", "replace")
     kept = "".join(each if each.isprintable() else " " for each in text)
-    return " ".join(kept.split())[:_REPLY_TEXT_LIMIT]
+    return " ".join(kept.split())

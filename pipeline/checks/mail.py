@@ -10,7 +10,7 @@ from pipeline.checks.found import Check, Looking, fault, note, ok, size, warning
 from pipeline.delivery import Mode, NotTried
 from pipeline.settings import Settings
 from pipeline.source import LONDON
-from pipeline.transport import Offer, look
+from pipeline.transport import Offer, Relay, look
 
 PATIENCE = 10.0
 """Seconds to wait for each thing that the relay says."""
@@ -86,7 +86,7 @@ def relay(settings: Settings, now: datetime) -> Looking[None]:
         case NotTried():
             yield fault("relay", seen.reason, _fix(seen.reason))
         case Offer():
-            yield from _offer(seen, known.username, now)
+            yield from _offer(seen, _login(settings, known), now)
             if known.security == "none" and not known.loopback:
                 yield warning(
                     "relay encryption",
@@ -97,7 +97,21 @@ def relay(settings: Settings, now: datetime) -> Looking[None]:
                 )
 
 
-def _offer(offer: Offer, username: str | None, now: datetime) -> Iterator[Check]:
+def _login(settings: Settings, known: Relay) -> str | None:
+    """How the relay was logged in to, as a sentence; None where no login is set."""
+    if known.username is None:
+        return None
+    if known.token is None:
+        return f"It lets {known.username} in."
+    tokens = bootstrap.access_tokens(settings)
+    until = tokens.until if tokens is not None else None
+    good = ""
+    if until is not None:
+        good = f" that is good until {until.astimezone(LONDON):%H:%M on %-d %B}, London time"
+    return f"It lets {known.username} in with an access token{good}."
+
+
+def _offer(offer: Offer, login: str | None, now: datetime) -> Iterator[Check]:
     session = offer.session
     place = f"{session.host} port {session.port}"
     encrypted = f", {session.tls}" if session.tls else ", not encrypted"
@@ -118,9 +132,9 @@ def _offer(offer: Offer, username: str | None, now: datetime) -> Iterator[Check]
     elif session.tls:
         yield note("relay certificate", "It is not verified, as the relay is on this machine.")
     if offer.refusal is not None:
-        yield fault("relay login", offer.refusal, _fix(offer.refusal))
-    elif username is not None:
-        yield ok("relay login", f"It lets {username} in.")
+        yield fault("relay login", offer.refusal, offer.fix or "")
+    elif login is not None:
+        yield ok("relay login", login)
 
 
 def _offered(extensions: Mapping[str, str]) -> str:
@@ -150,8 +164,6 @@ def _certificate(until: datetime, now: datetime) -> Check:
 
 def _fix(reason: str) -> str:
     """What a person can do about a relay that cannot be used."""
-    if "login" in reason or "refused the login" in reason:
-        return "Correct smtp.username and what the file in smtp.password_file holds."
     if "certificate" in reason:
         return (
             "Name the relay in smtp.host as its certificate does, and let whoever runs it renew a "

@@ -4,15 +4,17 @@ import difflib
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, time
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from pydantic.fields import FieldInfo
 
-from pipeline.address import ascii_address, split_mailbox
+from pipeline.address import ascii_address, is_loopback, split_mailbox
 from pipeline.delivery import Mode
 from pipeline.errors import LetterFault, Misconfigured
 from pipeline.settings.secret import CONTROL
@@ -24,7 +26,8 @@ _NEVER_EMPTY = (
     "smtp.host",
 )
 _PATHS = (
-    *("database.mark", "archive.url", "template.path", "mail.capture", "reports.relay_log"),
+    *("database.mark", "archive.url", "template.path", "mail.capture"),
+    *("smtp.ca_file", "reports.relay_log"),
     "log.file",
     *SECRET_FILES,
 )
@@ -123,7 +126,7 @@ def explained(found: Iterable[Mapping[str, Any]], file: Path) -> Iterator[str]:
         else:
             yield (
                 f"{place(key, file)}: It must be {_wanted(info)}, and is "
-                f"{_shown(given, secret=key.startswith(('smtp.', 'reports.')))}; "
+                f"{_shown(given, secret=key.startswith(('smtp.', 'oauth2.', 'reports.')))}; "
                 f"the usual value is {info.default}."
             )
 
@@ -239,6 +242,7 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
                     "Write one address, as name@domain or Name <name@domain>."
                 )
     yield from _inconsistent_relay(settings, file)
+    yield from _inconsistent_tokens(settings, file)
 
 
 def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
@@ -251,7 +255,8 @@ def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
             "relay.example; its port goes into smtp.port, and how it is encrypted into "
             "smtp.security."
         )
-    if settings.smtp.username and not settings.smtp.password_file:
+    tokens = settings.oauth2.token_url or settings.oauth2.command
+    if settings.smtp.username and not settings.smtp.password_file and not tokens:
         yield "smtp.username is set, so smtp.password_file must name a file with the password."
     if settings.reports.key_file and not settings.reports.address:
         yield "reports.key_file is set, so reports.address must name where reports come back to."
@@ -262,6 +267,52 @@ def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
                 "domain; write the part behind the @, several with commas: council.example, "
                 "ombudsman.example."
             )
+
+
+def _inconsistent_tokens(settings: Settings, file: Path) -> Iterator[str]:
+    oauth2 = settings.oauth2
+    asked = [key for key, value in oauth2 if value and key not in ("token_url", "command")]
+    if oauth2.command and (oauth2.token_url or asked):
+        yield (
+            "oauth2.command is set, so the other keys of [oauth2] must be empty: access tokens "
+            "come from either a command or an endpoint."
+        )
+    elif asked and not oauth2.token_url:
+        yield f"oauth2.{asked[0]} is set, so oauth2.token_url must name the endpoint to ask."
+    elif oauth2.token_url:
+        if not _is_token_url(oauth2.token_url):
+            yield (
+                f"{place('oauth2.token_url', file)}: It must be a whole URL that begins with "
+                "https://, without a name or a password in it; http:// is for this machine only."
+            )
+        if not oauth2.client_id:
+            yield "oauth2.token_url is set, so oauth2.client_id must say as whom to ask."
+        if not (oauth2.client_secret_file or oauth2.refresh_token_file):
+            yield (
+                "oauth2.token_url is set, so oauth2.refresh_token_file or "
+                "oauth2.client_secret_file must name a file with what to ask with."
+            )
+    try:
+        words = shlex.split(oauth2.command)
+    except ValueError:
+        words = []
+    if oauth2.command and not words:
+        yield (
+            f"{place('oauth2.command', file)}: It must be a program and what it is to be given, "
+            "with its quotes in pairs."
+        )
+
+
+def _is_token_url(url: str) -> bool:
+    """Whether a URL is a token endpoint's that nobody overhears."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    encrypted = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
+    return bool(host) and port != 0 and encrypted and plain
 
 
 def _is_address(host: str) -> bool:

@@ -19,6 +19,8 @@ from pipeline.settings.secret import is_there, read_secret, readable_by_all
 ENV_PREFIX = "LETTERS_"
 SECRET_FILES = {
     "smtp.password_file": "password",
+    "oauth2.client_secret_file": "client secret",
+    "oauth2.refresh_token_file": "refresh token",
     "reports.key_file": "key",
     "reports.password_file": "password",
 }
@@ -84,11 +86,23 @@ class SmtpSettings(_Section):
     security: Literal["none", "starttls", "tls"] = "none"
     username: str = ""
     password_file: str = ""
+    ca_file: str = ""
     connections: _Whole = Field(default=2, ge=1, le=8)
     per_minute: _Whole = Field(default=0, ge=0, le=100_000)
     per_minute_to_one_domain: _Whole = Field(default=0, ge=0, le=100_000)
     tries: _Whole = Field(default=15, ge=1, le=1000)
     try_for_days: _Whole = Field(default=3, ge=1, le=30)
+
+
+class OAuth2Settings(_Section):
+    """Access tokens in the place of passwords: from an endpoint, or else from a command."""
+
+    token_url: str = ""
+    client_id: str = ""
+    client_secret_file: str = ""
+    refresh_token_file: str = ""
+    scope: str = ""
+    command: str = ""
 
 
 class ReportsSettings(_Section):
@@ -148,6 +162,7 @@ class Settings(BaseSettings):
     template: TemplateSettings = TemplateSettings()
     mail: MailSettings = MailSettings()
     smtp: SmtpSettings = SmtpSettings()
+    oauth2: OAuth2Settings = OAuth2Settings()
     reports: ReportsSettings = ReportsSettings()
     convert: ConvertSettings = ConvertSettings()
     approval: ApprovalSettings = ApprovalSettings()

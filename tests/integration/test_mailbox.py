@@ -223,7 +223,7 @@ def test_mail_is_read_over_imap_and_nothing_changed(
 ) -> None:
     dovecot.put(REPORT, "1.a.host")
     dovecot.put(b"Subject: two\n\n" + bytes(range(128, 256)) + b"\n", "2.b.host")
-    how: dict[str, Any] = {"password": None, "token": lambda: TOKEN}
+    how: dict[str, Any] = {"password": None, "token": lambda _: TOKEN}
     mailbox = imap(dovecot, security=security, **(how if login == "token" else {}))
     found = list(whole(mailbox).values())
     assert found[0] == REPORT.replace(b"\n", b"\r\n")
@@ -309,7 +309,7 @@ def test_only_what_was_read_is_moved(dovecot: Dovecot) -> None:
 def test_a_wrong_password_is_for_a_person(dovecot: Dovecot) -> None:
     for wrong in (
         {"password": "wrong-password"},
-        {"password": None, "token": lambda: "wrong-token"},
+        {"password": None, "token": lambda _: "wrong-token"},
         {"username": "nobody"},
     ):
         with pytest.raises(Misconfigured, match="refused the login of") as caught:
@@ -350,7 +350,7 @@ def test_an_untrusted_certificate_gets_no_password(
         {"security": "none", "password": "x"},
         {"verify": False, "password": "x"},
         {},
-        {"password": "x", "token": lambda: "x"},
+        {"password": "x", "token": lambda _: "x"},
         {"password": "x", "folder": ""},
         {"password": "x", "folder": "a\r\nb"},
         {"password": "x\n"},
