@@ -17,8 +17,6 @@ from pipeline.letter import CHIEF_EXECUTIVE
 from tests.acceptance.site import Captured, Row, Site, part_of_the_sample, read_sample
 from tests.acceptance.test_annual_run import pages
 
-pytestmark = pytest.mark.xdist_group("bad_officers")
-
 CODES = [
     row["code"]
     for row in read_sample("authorities")

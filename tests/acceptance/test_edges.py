@@ -227,7 +227,6 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
     return made(site)
 
 
-@pytest.mark.xdist_group("counted")
 @pytest.mark.parametrize("code", COUNTED)
 def test_figures_are_exact_and_printed_as_they_are_rounded(
     counted: Mapping[str, Made], code: str
@@ -255,7 +254,6 @@ def test_figures_are_exact_and_printed_as_they_are_rounded(
     assert f"{upheld:,} upheld decision{'' if upheld == 1 else 's'}" in said
 
 
-@pytest.mark.xdist_group("counted")
 def test_forty_thousand_decisions_have_a_separator(counted: Mapping[str, Made]) -> None:
     said = counted[DISTRICTS[0]].panels
     assert "a total of 40,000 detailed investigations" in said
