@@ -258,10 +258,9 @@ def _merged(lines: Sequence[Line]) -> list[Line]:
         first, *others = same
         if others:
             last = others[-1].at.astimezone(LONDON)
-            again = f" The same {len(others):,} more {'time' if len(others) == 1 else 'times'}"
-            first = replace(
-                first, text=f"{first.text}{again}, until {last.day} {last:%B %H:%M:%S}."
-            )
+            again = f"the same {counted(len(others), 'more time', 'more times')}"
+            until = f"until {last.day} {last:%B, %H:%M:%S}"
+            first = replace(first, text=f"{first.text} ({again}, {until})")
         found.append(first)
     return found
 

@@ -181,12 +181,14 @@ def test_a_withheld_letter_says_so_first_with_who_and_why(copied: Site) -> None:
     assert "Withheld: wrong [bold]figures" in letter(copied)
     shown = copied.letters("show", STEVENAGE).stdout
     assert "by Ann O.: wrong [bold]figures" in shown.splitlines()[1]
-    assert "withheld by Ann O.: wrong [bold]figures" in shown
+    assert "Withheld by Ann O." in shown
+    assert "“wrong [bold]figures”" in shown
+    assert f"letters resume {STEVENAGE} --year 2020" in shown
     told = copied.json("show", STEVENAGE)
     assert (told["withheld_by"], told["withheld"]) == ("Ann O.", "wrong [bold]figures")
     copied.letters("resume", STEVENAGE, "--year", "2020", "--by", "Ben")
     shown = copied.letters("show", STEVENAGE).stdout
-    assert "letter released by Ben" in shown
+    assert "Released by Ben: it may be sent." in shown
     assert "Withheld since" not in shown
     told = copied.json("show", STEVENAGE)
     assert (told["withheld"], told["withheld_at"], told["withheld_by"]) == (None, None, None)
@@ -208,17 +210,19 @@ def test_a_rehearsal_that_a_refresh_replaced_is_noted(copied: Site, tmp_path: Pa
     copied.letters("refresh", "2020")
     shown = copied.letters("show", WATFORD).stdout
     assert "There is no PDF yet" in copied.letters("letter", WATFORD, expect=1).stdout
-    assert "had sent another PDF: 2 accepted." in shown
+    assert "Its letter was another PDF, and was sent to:" in shown
+    assert shown.count("kept on this machine; a rehearsal") == 2
     [earlier] = copied.json("show", WATFORD)["earlier_runs"]
-    assert (earlier["sha256"], earlier["deliveries"]) == (old, {"accepted": 2})
+    assert (earlier["sha256"], earlier["how"]) == (old, "refreshed")
+    assert [one["state"] for one in earlier["deliveries"]] == ["accepted", "accepted"]
     # the other letter was not made again, and stays withheld by whoever had done that
     shown = copied.letters("show", STEVENAGE).stdout
-    assert "had sent this PDF: 2 accepted." in shown
+    assert "Its letter was this very PDF, and was sent to:" in shown
     assert "by Ann: in court" in shown.splitlines()[1]
-    # what was captured is no news to whoever sends for good
+    # in every mode, and also of a letter that could not be made
     live = {"LETTERS_MAIL__MODE": "live", "LETTERS_SMTP__HOST": "127.0.0.1"}
-    assert copied.json("show", WATFORD, env=live)["earlier_runs"] == []
-    assert copied.json("show", HERTSMERE)["earlier_runs"] == []
+    assert copied.json("show", WATFORD, env=live)["earlier_runs"] == [earlier]
+    assert "Its letter could not be made" in copied.letters("show", HERTSMERE).stdout
 
 
 def viewer(folder: Path, script: str) -> str:

@@ -197,17 +197,32 @@ def test_a_letters_story_knows_the_runs_before_it(db: Database) -> None:
     [a, b] = letters_of(db, new)
     assert story.withheld_by(db, new, a) is None
     assert story.withheld_by(db, new, b) == "Cid"
-    [earlier] = story.earlier(db, new, "A", Mode.CAPTURE)
+    [earlier] = story.earlier(db, new, "A")
+    [chief] = earlier.pop("deliveries")
     assert earlier == {
         "run": run.id,
         "opened_at": NOW.isoformat(),
+        "opened_by": "tester",
         "cancelled_at": LATER.isoformat(),
+        "how": "refreshed",
+        "by": "Ann",
+        "reason": None,
         "sha256": "1" * 64,
-        "deliveries": {"cancelled": 1},
+        "fault": None,
     }
-    # nothing of it was tried, or not in this mode
-    assert story.earlier(db, new, "B", Mode.CAPTURE) == []
-    assert story.earlier(db, new, "A", Mode.LIVE) == []
+    assert chief == {
+        "mode": "capture",
+        "recipient": claimed.recipient,
+        "state": "cancelled",
+        "tried_at": NOW.isoformat(),
+        "reply": "451 full",
+    }
+    [earlier] = story.earlier(db, new, "B")
+    assert earlier["deliveries"] == [], "nothing of it was tried"
+    holds.cancel(db, new, because="given up", person="Cid", now=LATER)
+    again = opened(db, letter("A"))
+    ends = [(one["how"], one["by"], one["reason"]) for one in story.earlier(db, again, "A")]
+    assert ends == [("refreshed", "Ann", None), ("cancelled", "Cid", "given up")]
 
 
 def test_more_letters_than_one_page_and_each_revision(db: Database) -> None:
