@@ -7,19 +7,23 @@ from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
 
 from pipeline import home, migrate
-from pipeline.address import split_mailbox
+from pipeline.address import is_loopback, split_mailbox
 from pipeline.archive import Archive
 from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
 from pipeline.envelope import ReturnAddress
+from pipeline.evidence import Sources
 from pipeline.highwater import MarkFile
 from pipeline.ledger.messages import Sender
 from pipeline.letter import MERGE_FIELDS
+from pipeline.mailbox import Imap, Mailbox, Maildir
 from pipeline.oauth import AccessTokens, Command, Endpoint, RefreshToken
 from pipeline.prepare import Job, Preparer
+from pipeline.relaylog import RelayLog
 from pipeline.run import Pipeline
 from pipeline.settings import Settings, faults
+from pipeline.settings.mailboxes import imap_folder
 from pipeline.transport import Relay
 
 _FAILURES = ("FAILURE", "DELAY")
@@ -101,6 +105,36 @@ def returns(settings: Settings) -> Callable[[], ReturnAddress] | None:
         )
 
     return read
+
+
+def sources(settings: Settings) -> Sources:
+    """Where evidence is found of what became of the letters; nothing is opened yet."""
+    named = settings.reports
+    return Sources(
+        mailbox=partial(mailbox, settings) if named.mailbox else None,
+        own=returns(settings),
+        log=RelayLog(settings.path(named.relay_log)) if named.relay_log else None,
+    )
+
+
+def mailbox(settings: Settings) -> Mailbox:
+    """Where returned mail is read. The password is read now; nothing is opened yet."""
+    named = settings.reports
+    move_to = named.move_to or None
+    place = imap_folder(named.mailbox)
+    if place is None:
+        return Maildir(path=settings.path(named.mailbox), move_to=move_to)
+    password = settings.secret("reports.password_file")
+    return Imap(
+        host=place.host,
+        port=place.port,
+        username=place.username,
+        folder=place.folder,
+        security=place.security,
+        password=password,
+        move_to=move_to,
+        verify=not is_loopback(place.host),  # as with the relay: it has not left this machine
+    )
 
 
 def _pace(settings: Settings) -> Pace:

@@ -43,6 +43,7 @@ _COMMANDS = (
         "Send a letter again, or several with --kind, --state and --codes.",
     ),
     ("resolve", "resolve.resolve", "Settle a letter's deliveries that are in doubt."),
+    ("reports", "reports.reports", "Read what came back, and record what became of the letters."),
     ("refresh", "holds.refresh", "Take corrections of the statistics into a year that is open."),
     ("pause", "holds.pause", "Stop sending a year's letters: the stop button."),
     ("resume", "holds.resume", "Let a paused year go on, or release a letter that was withheld."),

@@ -283,7 +283,7 @@ def _insert(
     db: Database, connection: sa.Connection, one: Note, mail_id: int | None, *, now: datetime
 ) -> bool:
     assert one.kind is not None  # noqa: S101 - asked by the caller
-    done = connection.execute(
+    made = connection.scalar(
         db.insert(schema.reports)
         .values(
             once=one.once,
@@ -297,8 +297,9 @@ def _insert(
             remote=one.remote,
         )
         .on_conflict_do_nothing(index_elements=["once"])
+        .returning(schema.reports.c.id)
     )
-    return done.rowcount == 1
+    return made is not None
 
 
 def _tell(

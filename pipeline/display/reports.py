@@ -1,0 +1,221 @@
+"""What came back, and what came of it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pipeline.archive import Archive
+from pipeline.delivery import Mode, State
+from pipeline.display.console import LONDON, counted, out, say, style_of
+from pipeline.evidence import Reading, Unsettled
+from pipeline.ledger.reports import Moved, Waiting
+from pipeline.schema import Returned
+
+SHOWN = 20
+"""How many of each are shown before the rest is only counted."""
+
+_KINDS = {
+    Returned.REPORT: ("report", "reports"),
+    Returned.AUTO_REPLY: ("automatic answer", "automatic answers"),
+    Returned.UNMATCHED: ("report that fits no letter", "reports that fit no letter"),
+    Returned.FORGED: ("mail to an address made up", "mails to addresses made up"),
+    Returned.UNREADABLE: ("mail that cannot be read", "mails that cannot be read"),
+    Returned.OTHER: ("mail that is no report", "mails that are no reports"),
+}
+
+
+def print_reading(
+    reading: Reading, waiting: Sequence[Waiting], counts: Mapping[Returned, int], archive: Archive
+) -> None:
+    """What was read, what it moved, what is left in doubt, and what waits for a person."""
+    _print_heading(reading)
+    for one in reading.moved[:SHOWN]:
+        _print_moved(one)
+    _print_more(len(reading.moved))
+    if reading.unsettled:
+        out.print()
+        doubts = counted(len(reading.unsettled), "delivery is", "deliveries are")
+        say(out, f"{doubts} still in doubt. letters resolve AUTHORITY settles one by your word.")
+        for left in reading.unsettled[:SHOWN]:
+            _print_unsettled(left)
+        _print_more(len(reading.unsettled))
+    if counts:
+        out.print()
+        _print_waiting(waiting, sum(counts.values()), archive)
+    elif not (reading.moved or reading.unsettled or reading.troubles):
+        say(out, "Nothing has changed, and nothing needs a person.", style="green")
+
+
+def _print_heading(reading: Reading) -> None:
+    if reading.mailbox is not None:
+        new = sum(reading.new.values())
+        of_them = ", ".join(
+            counted(number, *_KINDS[kind]) for kind, number in reading.new.items() if number
+        )
+        say(
+            out,
+            f"{counted(reading.mails, 'mail')} read in {reading.mailbox}, {new:,} new"
+            f"{f': {of_them}' if of_them else ''}.",
+        )
+    said = ", ".join(f"{number:,} {kind.value}" for kind, number in reading.noted.items() if number)
+    if said:
+        say(out, f"Reported anew: {said}.")
+    if reading.log is not None:
+        say(out, f"The relay's log {reading.log} was asked about what it can tell.")
+
+
+def _print_moved(one: Moved) -> None:
+    say(out, f"{_whose(one)}, letter of {one.year}{_rehearsed(one.mode)}", style="bold")
+    moved = f"{one.source.value} to {one.target.value}".replace("_", " ")
+    say(out, f"{one.recipient}: {moved}", indent=2, style=style_of(one.target))
+    say(out, _line(one.because), indent=4)
+
+
+def _print_unsettled(one: Unsettled) -> None:
+    say(out, f"{_whose(one.sent)}, letter of {one.sent.year}{_rehearsed(one.sent.mode)}", indent=2)
+    say(out, f"{one.sent.recipient}: {_line(one.reason)}", indent=4)
+
+
+def print_waiting(waiting: Sequence[Waiting], archive: Archive) -> None:
+    """All that a person has to look at."""
+    if not waiting:
+        say(out, "No returned mail waits for a person.", style="green")
+        return
+    _print_waiting(waiting, len(waiting), archive)
+
+
+def _print_waiting(waiting: Sequence[Waiting], total: int, archive: Archive) -> None:
+    mails = counted(total, "returned mail waits", "returned mails wait")
+    say(out, f"{mails} for a person:", style="bold yellow")
+    for one in waiting:
+        read = one.read_at.astimezone(LONDON)
+        day = f"{read.day} {read:%B %Y, %H:%M}"
+        say(out, f"{one.id:>4}  {_KINDS[one.kind][0]}, read {day}", indent=2, style="bold")
+        if one.sender or one.subject:
+            say(out, f"from {one.sender or 'nobody'}: {one.subject or 'no subject'}", indent=8)
+        if one.reason:
+            say(out, _line(one.reason), indent=8)
+        if one.kept:
+            say(out, archive.location(one.kept), indent=8)
+    if total > len(waiting):
+        say(out, f"and {total - len(waiting):,} more: letters reports --list", indent=2)
+    say(
+        out,
+        "Look at each in a mail program, and put that on record: letters reports --seen NUMBER "
+        "--note TEXT",
+    )
+
+
+def print_seen(one: Waiting, left: int) -> None:
+    """That somebody has looked at a mail."""
+    assert one.seen_by is not None  # noqa: S101 - it is what was just put on record
+    say(out, f"The returned mail {one.id} was looked at by {one.seen_by}.", style="bold")
+    more = counted(left, "returned mail waits", "returned mails wait")
+    say(out, f"{more} for a person." if left else "No other waits for a person.")
+
+
+def news(reading: Reading) -> list[str]:
+    """What a reading has changed, as sentences for a system's log; none if it changed nothing."""
+    bounced = [one for one in reading.moved if one.target is State.BOUNCED]
+    told = [
+        f"Came back: the letter of {one.year} to {_whose(one)}{_rehearsed(one.mode)}, "
+        f"{one.recipient}: {_line(one.because)}. letters show {one.authority} --year {one.year}"
+        for one in bounced[:SHOWN]
+    ]
+    if len(bounced) > SHOWN:
+        told.append(f"{len(bounced) - SHOWN:,} more came back: letters status YEAR")
+    others = len(reading.moved) - len(bounced)
+    if others:
+        settled = counted(others, "delivery was", "deliveries were")
+        told.append(f"By reports and the relay's log, {settled} settled.")
+    if reading.for_a_person:
+        mails = counted(reading.for_a_person, "returned mail waits", "returned mails wait")
+        told.append(f"{mails} for a person: letters reports --list")
+    return told
+
+
+def reading_facts(reading: Reading, waiting: Sequence[Waiting], archive: Archive) -> dict[str, Any]:
+    """The same for scripts: plain values."""
+    return {
+        **summary_facts(reading),
+        "moved": [_moved_facts(one) for one in reading.moved],
+        "in_doubt": [
+            {
+                "delivery": one.sent.delivery_id,
+                "year": one.sent.year,
+                "authority": one.sent.authority,
+                "recipient": one.sent.recipient,
+                "mode": one.sent.mode.value,
+                "reason": one.reason,
+            }
+            for one in reading.unsettled
+        ],
+        "waiting": [mail_facts(one, archive) for one in waiting],
+    }
+
+
+def summary_facts(reading: Reading) -> dict[str, Any]:
+    """A reading in numbers."""
+    return {
+        "mailbox": reading.mailbox,
+        "relay_log": reading.log,
+        "read": reading.mails,
+        "new": {kind.value: reading.new[kind] for kind in Returned},
+        "reported": {kind.value: number for kind, number in reading.noted.items() if number},
+        "troubles": [str(one) for one in reading.troubles],
+    }
+
+
+def mail_facts(one: Waiting, archive: Archive) -> dict[str, Any]:
+    """One mail that waits, or has waited, for a person."""
+    return {
+        "number": one.id,
+        "kind": one.kind.value,
+        "read_at": _iso(one.read_at),
+        "mailbox": one.place,
+        "from": one.sender,
+        "subject": one.subject,
+        "date": _iso(one.dated),
+        "size": one.size,
+        "reason": one.reason,
+        "file": archive.location(one.kept) if one.kept else None,
+        "sha256": one.sha256,
+        "seen_at": _iso(one.seen_at),
+        "seen_by": one.seen_by,
+        "note": one.seen_note,
+    }
+
+
+def _moved_facts(one: Moved) -> dict[str, Any]:
+    return {
+        "delivery": one.delivery_id,
+        "year": one.year,
+        "authority": one.authority,
+        "name": one.name,
+        "recipient": one.recipient,
+        "mode": one.mode.value,
+        "from": one.source.value,
+        "to": one.target.value,
+        "because": one.because,
+    }
+
+
+def _whose(one: Any) -> str:
+    return f"{one.name} ({one.authority})"
+
+
+def _rehearsed(mode: Mode) -> str:
+    return "" if mode is Mode.LIVE else f", a rehearsal ({mode.value})"
+
+
+def _print_more(number: int) -> None:
+    if number > SHOWN:
+        say(out, f"and {number - SHOWN:,} more; --json lists them all", indent=2)
+
+
+def _line(said: str) -> str:
+    return " ".join(said.split())
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")

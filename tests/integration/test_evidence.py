@@ -1,0 +1,696 @@
+"""What came back, brought to the deliveries it speaks of: in any order, again and again, forged."""
+
+import hashlib
+import itertools
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from pipeline import evidence, schema
+from pipeline.archive import Archive
+from pipeline.database import Database
+from pipeline.delivery import Accepted, Lost, Mode, Rejected, Reply, State
+from pipeline.envelope import ReturnAddress
+from pipeline.errors import Misconfigured, Refused, Unavailable
+from pipeline.evidence import Reading, Sources
+from pipeline.ledger import deliveries, messages, reports
+from pipeline.ledger.deliveries import Claim
+from pipeline.ledger.runs import Run
+from pipeline.mailbox import Maildir
+from pipeline.relaylog import RelayLog
+from pipeline.report import Kind
+from pipeline.schema import Event, Returned
+from tests.integration.test_ledger import LEASE, LIVE, count, letter, opened, prepare_all
+
+KEY = b"a key that only the tests have"
+OWN = ReturnAddress(mailbox="bounces@ombudsman.example", keys=(KEY,))
+MARKED = replace(LIVE, envelope=OWN.mailbox, returns=lambda: OWN)
+OK = Accepted(reply=Reply(code=250, text="queued as X1"), queue_id="X1")
+LOST = Lost(reason="the relay hung up after the dot")
+
+
+class Silence:
+    """Nobody watches."""
+
+    def begin(self, stage: str, total: int) -> None: ...
+
+    def advance(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
+@dataclass
+class Watched(Silence):
+    """Counts what is reported."""
+
+    begun: list[tuple[str, int]] = field(default_factory=list)
+    done: int = 0
+    ended: int = 0
+
+    def begin(self, stage: str, total: int) -> None:
+        self.begun.append((stage, total))
+
+    def advance(self) -> None:
+        self.done += 1
+
+    def end(self) -> None:
+        self.ended += 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A planned delivery, and what is written on its envelope and in its header."""
+
+    id: int
+    token: str
+    recipient: str
+    sender: str
+    message_id: str
+
+
+@dataclass(kw_only=True)
+class Office:
+    """A ledger with live deliveries, the Maildir that reports come to, and an archive."""
+
+    db: Database
+    run: Run
+    archive: Archive
+    maildir: Path
+    own: ReturnAddress | None = OWN
+    log: Path | None = None
+    move_to: str | None = None
+    names: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def deliveries(self) -> list[Delivery]:
+        d, m = schema.deliveries, schema.messages
+        with self.db.read() as connection:
+            rows = connection.execute(
+                sa.select(
+                    d.c.id,
+                    d.c.token,
+                    d.c.recipient,
+                    d.c.envelope_sender.label("sender"),
+                    m.c.message_id,
+                )
+                .join(m, m.c.id == d.c.message_id)
+                .order_by(d.c.id)
+            )
+            return [Delivery(**row._mapping) for row in rows]
+
+    def attempt(self, one: Delivery, outcome: object = OK, *, intended: bool = True) -> Claim:
+        """Take one delivery up to the outcome given; None leaves it in the worker's hands."""
+        while True:
+            claimed = deliveries.claim(
+                self.db, self.run.id, Mode.LIVE, owner="worker", lease=LEASE, now=now()
+            )
+            assert claimed is not None
+            if claimed.delivery_id == one.id:
+                break
+            self.others.append(claimed)
+        if intended:
+            assert deliveries.intend(
+                self.db,
+                claimed,
+                relay="127.0.0.1:25",
+                local_host="127.0.0.1",
+                local_port=40000 + one.id,
+                lease=LEASE,
+                now=now(),
+            )
+        if outcome is not None:
+            assert deliveries.settle(self.db, claimed, outcome, now=now())  # type: ignore[arg-type]
+        return claimed
+
+    others: list[Claim] = field(default_factory=list)
+
+    def state(self, one: Delivery) -> State:
+        d = schema.deliveries
+        with self.db.read() as connection:
+            found = connection.execute(sa.select(d).where(d.c.id == one.id)).one()
+        assert (found.settled_at is None) == (
+            found.state in {"queued", "claimed", "sending", "in_doubt"}
+        )
+        return State(found.state)
+
+    def put(self, mail: bytes) -> bytes:
+        path = self.maildir / "new" / f"{next(self.names):06}.test"
+        path.write_bytes(mail)
+        return mail
+
+    def sources(self) -> Sources:
+        own = self.own
+        return Sources(
+            mailbox=lambda: Maildir(path=self.maildir, move_to=self.move_to),
+            own=None if own is None else lambda: own,
+            log=RelayLog(self.log, zone=UTC) if self.log else None,
+        )
+
+    def read(self) -> Reading:
+        return evidence.read(self.db, self.archive, self.sources(), progress=Silence())
+
+    def quiet(self) -> Reading:
+        reading = self.read()
+        assert reading.troubles == []
+        return reading
+
+    def moves(self, one: Delivery) -> list[tuple[str, str]]:
+        e = schema.events
+        with self.db.read() as connection:
+            data = connection.scalars(
+                sa.select(e.c.data)
+                .where(e.c.delivery_id == one.id, e.c.kind == Event.DELIVERY_MOVED.value)
+                .order_by(e.c.id)
+            )
+            return [(each["from"], each["to"]) for each in data]
+
+    def noted(self, one: Delivery) -> list[str]:
+        e = schema.events
+        with self.db.read() as connection:
+            data = connection.scalars(
+                sa.select(e.c.data)
+                .where(e.c.delivery_id == one.id, e.c.kind == Event.REPORT_NOTED.value)
+                .order_by(e.c.id)
+            )
+            return [each["report"] for each in data]
+
+    def everything(self) -> list[list[tuple[object, ...]]]:
+        with self.db.read() as connection:
+            return [
+                [tuple(map(str, row)) for row in connection.execute(sa.select(table))]
+                for table in (
+                    schema.deliveries,
+                    schema.reports,
+                    schema.returned_mail,
+                    schema.events,
+                    schema.attempts,
+                )
+            ]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def office(db: Database, tmp_path: Path) -> Office:
+    run = opened(db, letter("A"), letter("B"))
+    prepare_all(db, run)
+    assert messages.plan(db, run.id, MARKED, now=now() - timedelta(minutes=5)) == 2
+    maildir = tmp_path / "bounces"
+    for name in ("tmp", "new", "cur"):
+        (maildir / name).mkdir(parents=True)
+    return Office(db=db, run=run, archive=Archive(str(tmp_path / "archive")), maildir=maildir)
+
+
+def dsn(
+    *groups: str,
+    to: str = "bounces@ombudsman.example",
+    envid: str = "",
+    returned: str = "",
+    number: int = 1,
+) -> bytes:
+    """A delivery status notification, as a mail system writes it."""
+    fields = "\r\n\r\n".join(group.replace("\n", "\r\n") for group in groups)
+    original = f"Original-Envelope-Id: {envid}\r\n" if envid else ""
+    back = (
+        f"--b\r\nContent-Type: text/rfc822-headers\r\n\r\nMessage-ID: {returned}\r\n\r\n"
+        if returned
+        else ""
+    )
+    return (
+        "Return-Path: <>\r\n"
+        f"Delivered-To: {to}\r\n"
+        "From: MAILER-DAEMON@relay.example\r\n"
+        f"To: {to}\r\n"
+        "Subject: Delivery Status Notification\r\n"
+        f"Message-ID: <{number}@relay.example>\r\n"
+        "MIME-Version: 1.0\r\nContent-Type: multipart/report; report-type=delivery-status;"
+        ' boundary="b"\r\n\r\n'
+        "--b\r\nContent-Type: text/plain\r\n\r\nSomething became of your mail.\r\n\r\n"
+        f"--b\r\nContent-Type: message/delivery-status\r\n\r\n"
+        f"Reporting-MTA: dns; relay.example\r\n{original}\r\n{fields}\r\n\r\n"
+        f"{back}--b--\r\n"
+    ).encode()
+
+
+def about(recipient: str, action: str = "failed", status: str = "5.1.1") -> str:
+    return (
+        f"Original-Recipient: rfc822; {recipient}\nFinal-Recipient: rfc822; {recipient}\n"
+        f"Action: {action}\nStatus: {status}\nRemote-MTA: dns; mx.council.example\n"
+        f"Diagnostic-Code: smtp; 550 {status} no such user"
+    )
+
+
+STATUS = {
+    "failed": "5.1.1",
+    "delivered": "2.0.0",
+    "delayed": "4.2.2",
+    "relayed": "2.0.0",
+    "expanded": "2.0.0",
+}
+
+
+def reported(one: Delivery, action: str, number: int = 1) -> bytes:
+    return dsn(about(one.recipient, action, STATUS[action]), to=one.sender, number=number)
+
+
+# ------------------------------------------------------------------- from mail to the ledger
+
+
+def test_each_delivery_is_moved_by_the_address_its_report_came_to(office: Office) -> None:
+    first, second, third, fourth = office.deliveries()
+    for one in (first, second, third, fourth):
+        office.attempt(one)
+    office.put(reported(first, "failed", 1))
+    office.put(reported(second, "delivered", 2))
+    office.put(reported(third, "delayed", 3))
+    office.put(reported(fourth, "relayed", 4))
+    reading = office.quiet()
+    assert list(map(office.state, (first, second, third, fourth))) == [
+        State.BOUNCED, State.DELIVERED, State.ACCEPTED, State.ACCEPTED,
+    ]  # fmt: skip
+    assert (reading.mails, dict(reading.new)) == (4, {Returned.REPORT: 4})
+    assert {(one.recipient, one.source, one.target) for one in reading.moved} == {
+        (first.recipient, State.ACCEPTED, State.BOUNCED),
+        (second.recipient, State.ACCEPTED, State.DELIVERED),
+    }
+    [bounce] = [one for one in reading.moved if one.target is State.BOUNCED]
+    assert "5.1.1" in bounce.because
+    assert "mx.council.example" in bounce.because
+    assert (bounce.authority, bounce.year, bounce.mode) == ("A", 2020, Mode.LIVE)
+    assert office.moves(first)[-1] == ("accepted", "bounced")
+    assert office.noted(third) == ["delayed"]
+    assert office.noted(fourth) == ["relayed"]
+
+
+def test_reading_again_changes_nothing(office: Office) -> None:
+    first, second, *_ = office.deliveries()
+    office.attempt(first)
+    office.attempt(second, LOST)
+    mail = office.put(reported(first, "failed"))
+    office.put(b"From: somebody@council.example\r\nSubject: Hello\r\n\r\nWho are you?\r\n")
+    before = office.quiet()
+    assert before.is_news
+    record = office.everything()
+    again = office.quiet()
+    assert not again.is_news
+    assert (again.mails, again.for_a_person) == (2, 0)
+    # the same report once more, by another way: another mail, and no other report
+    office.put(b"Received: from elsewhere.example\r\n" + mail)
+    once_more = office.quiet()
+    assert once_more.new[Returned.REPORT] == 1
+    assert once_more.moved == []
+    assert [len(rows) for rows in office.everything()] == [
+        len(rows) + (at == 2) for at, rows in enumerate(record)
+    ]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["failed", "delivered", "delayed"])))
+def test_the_order_of_reports_does_not_matter(office: Office, order: Sequence[str]) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    for number, action in enumerate(order):
+        office.put(reported(first, action, number))
+        office.quiet()
+    assert office.state(first) is State.BOUNCED
+    assert sorted(office.noted(first)) == ["delayed", "delivered", "failed"]
+    assert office.moves(first)[-1][1] == "bounced"
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "ends"),
+    [
+        ("delivered", OK, State.DELIVERED),
+        ("failed", OK, State.BOUNCED),
+        ("failed", LOST, State.BOUNCED),
+        ("relayed", LOST, State.ACCEPTED),
+        ("expanded", LOST, State.ACCEPTED),
+        ("delayed", LOST, State.IN_DOUBT),
+        ("delivered", Rejected(reply=Reply(code=550, text="no")), State.REJECTED),
+    ],
+)
+def test_a_report_that_comes_before_the_outcome_counts_after_it(
+    office: Office, action: str, outcome: object, ends: State
+) -> None:
+    first = office.deliveries()[0]
+    claimed = office.attempt(first, None)
+    office.put(reported(first, action))
+    reading = office.quiet()
+    assert office.state(first) is State.SENDING
+    assert reading.moved == []
+    assert office.noted(first) == [action]
+    assert deliveries.settle(office.db, claimed, outcome, now=now())  # type: ignore[arg-type]
+    office.quiet()
+    assert office.state(first) is ends
+    record = office.everything()
+    office.quiet()
+    assert office.everything() == record
+
+
+def test_a_dead_worker_s_delivery_is_settled_by_its_report(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first, None)
+    with office.db.write() as connection:
+        connection.execute(
+            sa.update(schema.deliveries)
+            .where(schema.deliveries.c.id == first.id)
+            .values(lease_until=now() - timedelta(seconds=1))
+        )
+    office.put(reported(first, "delivered"))
+    office.quiet()
+    assert office.state(first) is State.DELIVERED
+    assert office.moves(first)[-2:] == [("sending", "in_doubt"), ("in_doubt", "delivered")]
+
+
+def test_without_marks_the_identifier_on_the_envelope_tells_the_delivery(office: Office) -> None:
+    first, second, *_ = office.deliveries()
+    for one in (first, second):
+        office.attempt(one)
+    office.put(dsn(about(second.recipient), envid=second.token))
+    office.quiet()
+    assert office.state(first) is State.ACCEPTED
+    assert office.state(second) is State.BOUNCED
+
+
+def test_a_message_id_tells_the_message_and_the_recipient_the_delivery(office: Office) -> None:
+    first, second, third, _ = office.deliveries()
+    for one in (first, second, third):
+        office.attempt(one)
+    assert first.message_id == second.message_id
+    office.put(dsn(about(second.recipient.upper()), returned=second.message_id))
+    office.put(dsn(about("forwarded@elsewhere.example"), returned=third.message_id, number=2))
+    reading = office.quiet()
+    assert list(map(office.state, (first, second, third))) == [
+        State.ACCEPTED, State.BOUNCED, State.ACCEPTED,
+    ]  # fmt: skip
+    assert dict(reading.new) == {Returned.REPORT: 1, Returned.UNMATCHED: 1}
+    [waits] = reports.waiting(office.db)
+    assert waits.reason is not None
+    assert "forwarded@elsewhere.example" in waits.reason
+    assert "B Council (B)" in waits.reason
+
+
+def test_the_only_delivery_of_a_message_needs_no_recipient(db: Database, tmp_path: Path) -> None:
+    run = opened(db, replace(letter("A"), recipients=letter("A").recipients[:1]))
+    prepare_all(db, run)
+    messages.plan(db, run.id, LIVE, now=now() - timedelta(minutes=5))
+    maildir = tmp_path / "bounces"
+    for name in ("tmp", "new", "cur"):
+        (maildir / name).mkdir(parents=True)
+    office = Office(
+        db=db, run=run, archive=Archive(str(tmp_path / "archive")), maildir=maildir, own=None
+    )
+    [only] = office.deliveries()
+    office.attempt(only)
+    office.put(dsn(about("forwarded@elsewhere.example"), returned=only.message_id))
+    office.quiet()
+    assert office.state(only) is State.BOUNCED
+
+
+# ------------------------------------------------------------------- what nobody can be sure of
+
+
+def forged(one: Delivery) -> str:
+    local, _, domain = one.sender.rpartition("@")
+    return f"{local[:-1]}{'a' if local[-1] != 'a' else 'b'}@{domain}"
+
+
+@pytest.mark.parametrize("beside", ["nothing", "message_id", "envid", "answer", "words"])
+def test_an_address_that_somebody_made_up_moves_nothing(office: Office, beside: str) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    to = forged(first)
+    mail = {
+        "nothing": dsn(about(first.recipient), to=to),
+        "message_id": dsn(about(first.recipient), to=to, returned=first.message_id),
+        "envid": dsn(about(first.recipient), to=to, envid=first.token),
+        "answer": f"From: {first.recipient}\r\nTo: {to}\r\nSubject: Out of office\r\n"
+        f"Auto-Submitted: auto-replied\r\nIn-Reply-To: {first.message_id}\r\n\r\nx".encode(),
+        "words": f"From: x@council.example\r\nTo: {to}\r\nSubject: Hi\r\n\r\nx".encode(),
+    }[beside]
+    office.put(mail)
+    reading = office.quiet()
+    assert dict(reading.new) == {Returned.FORGED: 1}
+    assert office.state(first) is State.ACCEPTED
+    assert office.noted(first) == []
+    [waits] = reports.waiting(office.db)
+    assert waits.reason is not None
+    assert to in waits.reason
+    assert waits.kept is not None
+    assert office.archive.get(waits.kept, waits.sha256) == mail
+
+
+def test_beside_a_genuine_address_a_forged_one_merely_does_not_count(office: Office) -> None:
+    first, second, *_ = office.deliveries()
+    for one in (first, second):
+        office.attempt(one)
+    mail = dsn(about(first.recipient), to=first.sender)
+    office.put(f"X-Original-To: {forged(second)}\r\n".encode() + mail)
+    office.quiet()
+    assert office.state(first) is State.BOUNCED
+    assert office.state(second) is State.ACCEPTED
+
+
+@pytest.mark.parametrize("other", ["verp", "envid", "message_id"])
+def test_a_mail_that_points_to_several_deliveries_is_for_a_person(
+    office: Office, other: str
+) -> None:
+    first, _, third, _ = office.deliveries()
+    for one in (first, third):
+        office.attempt(one)
+    mail = {
+        "verp": f"Envelope-To: {third.sender}\r\n".encode() + reported(first, "failed"),
+        "envid": dsn(about(first.recipient), to=first.sender, envid=third.token),
+        "message_id": dsn(about(first.recipient), to=first.sender, returned=third.message_id),
+    }[other]
+    office.put(mail)
+    reading = office.quiet()
+    assert dict(reading.new) == {Returned.UNMATCHED: 1}
+    assert office.state(first) is office.state(third) is State.ACCEPTED
+    [waits] = reports.waiting(office.db)
+    assert waits.reason is not None
+    assert first.recipient in waits.reason
+    assert third.recipient in waits.reason
+
+
+def test_a_genuine_address_of_another_ledger_is_for_a_person(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    office.put(dsn(about(first.recipient), to=OWN.verp("a" * 16), returned=first.message_id))
+    reading = office.quiet()
+    assert dict(reading.new) == {Returned.UNMATCHED: 1}
+    assert office.state(first) is State.ACCEPTED
+    assert "not in this ledger" in str(reports.waiting(office.db)[0].reason)
+
+
+def test_an_automatic_answer_is_told_and_moves_nothing(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    absence = (
+        f"Return-Path: <>\r\nFrom: Chief <{first.recipient}>\r\nTo: letters@ombudsman.example\r\n"
+        "Subject: Automatic reply: away until Monday\r\nAuto-Submitted: auto-replied\r\n"
+        f"In-Reply-To: {first.message_id}\r\nMessage-ID: <away@council.example>\r\n\r\nAway.\r\n"
+    )
+    office.put(absence.encode())
+    reading = office.quiet()
+    assert dict(reading.new) == {Returned.AUTO_REPLY: 1}
+    assert not reading.is_news
+    assert office.state(first) is State.ACCEPTED
+    assert office.noted(first) == ["auto_reply"]
+    assert reports.waiting(office.db) == []
+    assert count(office.db, schema.reports) == 0
+
+
+def test_what_cannot_be_understood_is_kept_whole_and_waits(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    junk = {
+        "nothing": b"",
+        "octets": bytes(range(256)) * 40,
+        "charset": b"From: a@b.example\r\nSubject: =?x-none?B?//8=?=\r\n"
+        b"Content-Type: text/plain; charset=klingon-8\r\n\r\n\xff\xfe\x00\x80",
+        "half": dsn(
+            about(first.recipient, "failed") + "\nFinal-Recipient: rfc822; b@c.example",
+            about(first.recipient),
+            to=first.sender,
+        ),
+    }
+    for mail in junk.values():
+        office.put(mail)
+    reading = office.quiet()
+    assert sum(reading.new.values()) == len(junk)
+    assert reading.for_a_person == len(junk)
+    # of a report that can be read in part, that part counts
+    assert office.state(first) is State.BOUNCED
+    waiting = reports.waiting(office.db)
+    kept = {office.archive.get(str(one.kept), one.sha256) for one in waiting}
+    assert kept == set(junk.values())
+    for one in waiting:
+        assert one.reason is not None
+        assert one.reason.endswith((".", "?"))
+        assert one.kept == evidence.kept_name(
+            hashlib.sha256(office.archive.get(str(one.kept), one.sha256)).hexdigest()
+        )
+
+
+def test_ten_megabytes_are_read_up_to_a_limit(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    huge = reported(first, "failed").replace(b"--b--", b"--b\r\n\r\n" + b"x" * 10_000_000)
+    office.put(huge)
+    office.put(b"\x00\xff" * 5_000_000)
+    reading = office.quiet()
+    assert office.state(first) is State.BOUNCED
+    assert dict(reading.new) == {Returned.REPORT: 1, Returned.UNREADABLE: 1}
+    [waits] = reports.waiting(office.db)
+    assert waits.size == 10_000_000
+    assert "Only the first 1,048,576 of its 10,000,000 octets" in str(waits.reason)
+
+
+def test_a_mail_that_the_mailbox_cannot_give_waits_for_a_person_once(office: Office) -> None:
+    path = office.maildir / "new" / "000.folder"
+    path.symlink_to(office.maildir)  # no mail
+    unnamed = b"no mail at all"
+    office.put(unnamed)
+    office.quiet()
+    assert count(office.db, schema.returned_mail) == 1
+
+
+# ------------------------------------------------------------------- looking at what waits
+
+
+def test_somebody_has_looked_and_it_waits_no_more(office: Office) -> None:
+    office.put(b"From: a@b.example\r\nSubject: A complaint\r\n\r\nx")
+    office.put(b"From: c@d.example\r\nSubject: Another\r\n\r\nx")
+    office.quiet()
+    first, second = reports.waiting(office.db)
+    assert reports.count_waiting(office.db) == {Returned.OTHER: 2}
+    seen = reports.mark_seen(office.db, first.id, note="to casework", person="Ann", now=now())
+    assert (seen.seen_by, seen.seen_note) == ("Ann", "to casework")
+    assert [one.id for one in reports.waiting(office.db)] == [second.id]
+    for number, said in ((first.id, "Ann has looked"), (999, "No returned mail 999")):
+        with pytest.raises(Refused, match=said):
+            reports.mark_seen(office.db, number, note="again", person="Bob", now=now())
+    first_delivery = office.deliveries()[0]
+    office.attempt(first_delivery)
+    office.put(reported(first_delivery, "delivered"))
+    office.quiet()
+    with office.db.read() as connection:
+        understood = connection.scalar(
+            sa.select(schema.returned_mail.c.id).where(schema.returned_mail.c.kind == "report")
+        )
+    assert understood is not None
+    with pytest.raises(Refused, match="waits for nobody"):
+        reports.mark_seen(office.db, understood, note="x", person="Bob", now=now())
+    assert [one.id for one in reports.waiting(office.db)] == [second.id]
+
+
+# ------------------------------------------------------------------- troubles
+
+
+def test_a_key_that_cannot_be_read_leaves_the_mail_unread(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    office.put(reported(first, "failed"))
+
+    def missing() -> ReturnAddress:
+        raise Misconfigured("The key file cannot be read.")
+
+    sources = replace(office.sources(), own=missing)
+    reading = evidence.read(office.db, office.archive, sources, progress=Silence())
+    assert [str(one) for one in reading.troubles] == ["The key file cannot be read."]
+    assert count(office.db, schema.returned_mail) == 0
+    office.quiet()
+    assert office.state(first) is State.BOUNCED
+
+
+def test_an_archive_that_is_away_loses_no_mail(office: Office, tmp_path: Path) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    office.put(reported(first, "failed"))
+    office.put(b"From: a@b.example\r\nSubject: A complaint\r\n\r\nx")
+    (tmp_path / "archive").write_text("in the way")
+    reading = office.read()
+    assert [type(one) for one in reading.troubles] == [Unavailable]
+    assert office.state(first) is State.BOUNCED
+    assert reports.waiting(office.db) == []
+    (tmp_path / "archive").unlink()
+    assert dict(office.quiet().new) == {Returned.OTHER: 1}
+
+
+def test_what_was_read_is_put_away(office: Office) -> None:
+    office.move_to = "Read"
+    first = office.deliveries()[0]
+    office.attempt(first)
+    office.put(reported(first, "failed"))
+    office.put(b"From: a@b.example\r\nSubject: A complaint\r\n\r\nx")
+    assert office.quiet().mails == 2
+    assert not list((office.maildir / "new").iterdir())
+    assert len(list((office.maildir / ".Read" / "cur").iterdir())) == 2
+    assert office.quiet().mails == 0
+
+
+def test_a_mailbox_that_is_not_there_is_said_and_the_rest_goes_on(office: Office) -> None:
+    first = office.deliveries()[0]
+    claimed = office.attempt(first, None)
+    office.put(reported(first, "failed"))
+    office.quiet()
+    assert deliveries.settle(office.db, claimed, OK, now=now())
+    (office.maildir / "new").rename(office.maildir / "gone")
+    reading = office.read()
+    assert [type(one) for one in reading.troubles] == [Misconfigured]
+    assert office.state(first) is State.BOUNCED
+
+
+def test_hundreds_of_mails_are_watched_and_counted(office: Office) -> None:
+    first = office.deliveries()[0]
+    office.attempt(first)
+    for number in range(250):
+        office.put(reported(first, "delayed", number))
+    watched = Watched()
+    reading = evidence.read(office.db, office.archive, office.sources(), progress=watched)
+    assert (reading.mails, reading.noted[Kind.DELAYED]) == (250, 250)
+    assert watched.begun == [("Reading", 250)]
+    assert (watched.done, watched.ended) == (250, 1)
+    assert office.state(first) is State.ACCEPTED
+
+
+def test_two_that_read_at_once_record_each_thing_once(office: Office, db_url: str) -> None:
+    everyone = office.deliveries()
+    for one in everyone:
+        office.attempt(one)
+    for number, (one, action) in enumerate(itertools.product(everyone, ("failed", "delivered"))):
+        office.put(reported(one, action, number))
+    office.put(b"From: a@b.example\r\nSubject: A complaint\r\n\r\nx")
+    others = [Database(db_url) for _ in range(3)]
+    start = threading.Barrier(len(others))
+    readings: list[Reading] = []
+
+    def look(db: Database) -> None:
+        start.wait()
+        readings.append(evidence.read(db, office.archive, office.sources(), progress=Silence()))
+
+    threads = [threading.Thread(target=look, args=(db,)) for db in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for db in others:
+        db.close()
+    assert [one.troubles for one in readings] == [[], [], []]
+    assert sum(sum(one.new.values()) for one in readings) == 9
+    assert count(office.db, schema.reports) == 8
+    assert count(office.db, schema.returned_mail) == 9
+    for one in everyone:
+        assert office.state(one) is State.BOUNCED
+        assert sorted(office.noted(one)) == ["delivered", "failed"]
+        assert [move for move in office.moves(one) if move[1] == "bounced"] in (
+            [("accepted", "bounced")], [("delivered", "bounced")],
+        )  # fmt: skip
+    told = [(move.delivery_id, move.target) for one in readings for move in one.moved]
+    assert len(told) == len(set(told))
