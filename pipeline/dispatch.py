@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import random
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pipeline import home, owner
+from pipeline import home, log, owner
 from pipeline.archive import Archive, message_name
 from pipeline.database import Database
 from pipeline.delivery import (
@@ -102,7 +103,9 @@ def dispatch(
         home.require(db, outbox.mark, now=_now())
         if home.hold(db, run, now=_now()):
             return
-    deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
+    recovered = deliveries.recover(db, run.id, gone=owner.is_gone, now=_now())
+    if recovered:
+        log.warning("dispatch.recovered", run=run.id, year=run.year, deliveries=recovered)
     if outbox.mode is Mode.CAPTURE:
         _settle_captured(db, run, outbox.maildir)
     if only is None:
@@ -112,17 +115,35 @@ def dispatch(
     with _relay(outbox) as relay:
         place = CAPTURED if outbox.relay is None else relay.place
         _leave_alone(db, place, run.year, at_once=outbox.at_once)
-        _Dispatch(
-            db=db,
-            archive=archive,
-            run=run,
-            outbox=outbox,
-            relay=relay,
-            place=place,
-            only=only,
-            settled=settled,
-            lease=lease,
-        ).work()
+        with _logged(run, outbox.mode, place):
+            _Dispatch(
+                db=db,
+                archive=archive,
+                run=run,
+                outbox=outbox,
+                relay=relay,
+                place=place,
+                only=only,
+                settled=settled,
+                lease=lease,
+            ).work()
+
+
+@contextmanager
+def _logged(run: Run, mode: Mode, place: str) -> Iterator[None]:
+    """Log that sending begins, and that it has ended, however it ends."""
+    log.info("dispatch.begun", run=run.id, year=run.year, mode=mode, relay=place)
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        log.info(
+            "dispatch.ended",
+            run=run.id,
+            year=run.year,
+            mode=mode,
+            seconds=time.monotonic() - began,
+        )
 
 
 def _leave_alone(db: Database, place: str, year: int, *, at_once: bool) -> None:
@@ -168,7 +189,8 @@ def _settle_captured(db: Database, run: Run, maildir: Path) -> None:
             evidence = "not among the captured mail, and the process that would keep it is gone"
         else:
             continue
-        deliveries.resolve(db, doubt, target, evidence=evidence, now=_now())
+        if deliveries.resolve(db, doubt, target, evidence=evidence, now=_now()):
+            log.info("doubt.settled", run=run.id, delivery=doubt.delivery_id, state=target)
 
 
 class _Dispatch:
@@ -293,17 +315,21 @@ class _Dispatch:
         return True
 
     def _send(self, transport: Transport, claimed: Claim) -> None:
+        began = time.monotonic()
+        self._log("delivery.claimed", claimed, tell=log.debug)
         try:
-            data = self._frozen(claimed)
+            data, authority = self._frozen(claimed)
         except LetterFault as fault:
             # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
             deliveries.settle(self._db, claimed, refused, now=_now())
+            self._log_outcome(claimed, refused, began=began)
             return
         except Unavailable as away:
             # Certainly not sent. One file that is lost must not keep the others; all of them may.
             later = NotTried(reason=str(away), trouble=False)
             deliveries.settle(self._db, claimed, later, now=_now())
+            self._log_outcome(claimed, later, began=began)
             self._away.append(away)
             if len(self._away) >= _ENOUGH:
                 self._stop.set()
@@ -319,6 +345,7 @@ class _Dispatch:
                 lease=self._lease,
                 now=_now(),
             )
+            self._log("delivery.intended", claimed, tell=log.debug, ours=granted)
             return granted and self._marked()
 
         outcome: Outcome = transport.send(
@@ -336,6 +363,52 @@ class _Dispatch:
         )
         if not ours and not isinstance(outcome, NotTried):
             deliveries.answer_late(self._db, claimed, outcome, now=now)
+        self._log_outcome(claimed, outcome, began=began, authority=authority, ours=ours)
+
+    def _log_outcome(
+        self,
+        claimed: Claim,
+        outcome: Outcome,
+        *,
+        began: float,
+        authority: str | None = None,
+        ours: bool = True,
+    ) -> None:
+        """What came of an attempt; of the relay's words only the codes."""
+        fields: dict[str, log.Value] = {}
+        if isinstance(outcome, Accepted | Deferred | Rejected):
+            fields = {
+                "code": outcome.reply.code or None,
+                "status": log.status_in(outcome.reply.text),
+            }
+        if isinstance(outcome, Accepted):
+            fields["queue_id"] = outcome.queue_id
+        well = isinstance(outcome, Accepted | Deferred)
+        self._log(
+            "delivery.settled",
+            claimed,
+            tell=log.info if well else log.warning,
+            authority=authority,
+            outcome=type(outcome).__name__.lower(),
+            ours=ours,
+            seconds=time.monotonic() - began,
+            **fields,
+        )
+
+    def _log(
+        self, event: str, claimed: Claim, *, tell: Callable[..., None], **fields: log.Value
+    ) -> None:
+        tell(
+            event,
+            run=claimed.run_id,
+            year=self._run.year,
+            letter=claimed.letter_id,
+            message=claimed.message_id,
+            delivery=claimed.delivery_id,
+            attempt=claimed.attempt,
+            mode=self._outbox.mode,
+            **fields,
+        )
 
     def _marked(self) -> bool:
         """Whether the intent stands outside the ledger, too; if not, no dot and no more letters."""
@@ -355,12 +428,14 @@ class _Dispatch:
                 self._trouble = outcome.reason
                 self._stop.set()
                 relays.fails(self._db, self._place, reason=outcome.reason, chance=chance, now=now)
+                log.error("relay.in_trouble", run=self._run.id, relay=self._place)
             case Accepted() | Deferred() | Rejected() if self._troubled:
                 self._troubled = False
                 relays.answers(self._db, self._place, now=now)
+                log.info("relay.well_again", run=self._run.id, relay=self._place)
 
-    def _frozen(self, claimed: Claim) -> bytes:
-        """The bytes of a message, frozen now if this is the first attempt to send it."""
+    def _frozen(self, claimed: Claim) -> tuple[bytes, str]:
+        """A message's bytes, frozen now if nobody has tried to send it, and whose it is by code."""
         with self._freezing:
             message = messages.read(self._db, claimed.message_id)
             if message.eml is None or message.eml_sha256 is None:
@@ -372,11 +447,11 @@ class _Dispatch:
                 )
                 self._archive.put(name, data)
                 if messages.freeze(self._db, message, dated=now, eml=name, eml_sha256=sha256):
-                    return data
+                    return data, message.authority_code
                 message = messages.read(self._db, claimed.message_id)
         assert message.eml is not None  # noqa: S101 - frozen by whoever came first
         assert message.eml_sha256 is not None  # noqa: S101
-        return self._archive.get(message.eml, message.eml_sha256)
+        return self._archive.get(message.eml, message.eml_sha256), message.authority_code
 
     def _written(self, message: messages.Message, date: datetime, *, redirect_to: str) -> bytes:
         from pipeline import wording

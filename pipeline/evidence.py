@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from typing import Final, Protocol
 
-from pipeline import owner
+from pipeline import log, owner
 from pipeline.address import is_loopback
 from pipeline.archive import Archive
 from pipeline.database import Database
@@ -156,7 +156,25 @@ def read(db: Database, archive: Archive, sources: Sources, *, progress: Progress
             # One database that is away is one trouble, however many steps it stops.
             if str(error) not in {str(known) for known in reading.troubles}:
                 reading.troubles.append(error)
-    return reading.result()
+    result = reading.result()
+    _log(result)
+    return result
+
+
+def _log(found: Reading) -> None:
+    for one in found.moved:
+        log.info(
+            "delivery.reported",
+            year=one.year,
+            authority=one.authority,
+            delivery=one.delivery_id,
+            mode=one.mode,
+            state=one.target,
+        )
+    for kind, count in found.new.items():
+        log.info("mail.read", kind=kind, count=count)
+    for trouble in found.troubles:
+        log.error("evidence.stopped", error=type(trouble).__name__)
 
 
 def is_here(relay: str | None, local_host: str | None) -> bool:

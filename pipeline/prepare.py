@@ -50,6 +50,8 @@ class Preparer:
         """Make one letter's file, or say why it cannot be made or trusted."""
         began = time.monotonic()
         made = self._made(letter)
+        if not letter.id:
+            return made  # on trial, in nobody's record
         failed = isinstance(made, Faulted)
         tell = log.warning if failed else log.info
         tell(

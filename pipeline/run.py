@@ -4,6 +4,7 @@ Calling `annual_run` again after any crash goes on where it stopped; that is the
 procedure there is.
 """
 
+import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import home, source
+from pipeline import home, log, source
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import Mode
@@ -140,6 +141,7 @@ def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) 
         runs.open_run(pipeline.ledger, opening, composed, person=person, now=_now())
     run = runs.find_run(pipeline.ledger, year)
     assert run is not None  # noqa: S101 - this process or another has just opened it
+    log.info("run.opened", run=run.id, year=run.year)
     if pipeline.outbox.mode is not Mode.CAPTURE and home.hold(pipeline.ledger, run, now=_now()):
         return runs.find_run(pipeline.ledger, year) or run  # paused now
     return run
@@ -211,6 +213,8 @@ def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress)
         dated=run.opened_at,
     )
     progress.begin("Preparing", total)
+    log.info("prepare.begun", run=run.id, year=run.year, letters=total)
+    began, done = time.monotonic(), 0
     # A letter that cannot be made is that letter's fault; many, and none that can, is not.
     all_alike = not letters.any_prepared(pipeline.ledger, run.id)
     try:
@@ -228,6 +232,13 @@ def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress)
                 )
     finally:
         progress.end()
+        log.info(
+            "prepare.ended",
+            run=run.id,
+            year=run.year,
+            letters=done,
+            seconds=time.monotonic() - began,
+        )
 
 
 def approvals_wanted(pipeline: Pipeline, run: Run) -> int:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from pipeline import owner, run, source
+from pipeline import log, owner, run, source
 from pipeline.delivery import Mode, State
 from pipeline.errors import LettersError, Misconfigured, Unavailable
 from pipeline.ledger import deliveries, letters, runs, starts
@@ -147,7 +147,31 @@ def tick(
         except _Stopped as stopped:
             found.append(stopped.start)
             troubles.append(stopped.trouble)
-    return Tick(at=now, mode=mode, starts=found, troubles=troubles)
+    done = Tick(at=now, mode=mode, starts=found, troubles=troubles)
+    _log(done, seconds=time.monotonic() - looking.began)
+    return done
+
+
+def _log(done: Tick, *, seconds: float) -> None:
+    for one in done.starts:
+        if one.news:
+            tell = log.warning if one.needs_a_person else log.info
+            tell(
+                "start.changed",
+                year=one.year,
+                step=one.step,
+                mode=done.mode,
+                standing=one.standing,
+                due_at=one.due_at,
+            )
+    for trouble in done.troubles:
+        log.error(
+            "start.stopped",
+            year=trouble.year,
+            step=trouble.step,
+            error=type(trouble.error).__name__,
+        )
+    log.debug("tick.done", starts=len(done.starts), troubles=len(done.troubles), seconds=seconds)
 
 
 class _Stopped(Exception):
@@ -267,6 +291,14 @@ class _Tick:
         hold = self._take(start, begins=True)
         if hold is None:
             return replace(start, standing=Standing.ELSEWHERE)
+        log.info(
+            "start.begun",
+            year=start.year,
+            step=start.step,
+            mode=hold.mode,
+            due_at=start.due_at,
+            again=not hold.first,
+        )
         with self._held(hold):
             whole = hold.first or before is None or _unmade(before) > 0
             result = (
