@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
@@ -60,23 +61,39 @@ class Found:
 class Held:
     """The file while nobody else may change it; `found` is what it held then, None for nothing."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._open = [descriptor]
         self.found = _found(descriptor)
 
     def write(self, mark: Mark, *, durable: bool) -> None:
-        """Put the mark there; `durable`: so that it outlives a power cut as well."""
-        facts = {
-            **asdict(mark),
-            "at": mark.at.isoformat(),
-            "host": socket.gethostname()[:64],
-            "machine": _machine(),
-            "file": _identity(self._descriptor),
-        }
-        text = json.dumps({"what": _WHAT, **facts, "sum": _sum(facts)})
-        os.pwrite(self._descriptor, text.encode().ljust(_SIZE - 1) + b"\n", 0)
-        if durable:
-            os.fsync(self._descriptor)
+        """Put the mark there; `durable`: in a file anew, so that it outlives a power cut as well.
+
+        What the file held before names another file from then on. So it is told when it comes back
+        from a backup, even by writing into the file that is there.
+        """
+        if not durable:
+            _write(self._open[-1], mark)
+            return
+        place = self._path.with_name(f".{self._path.name}.part")
+        place.unlink(missing_ok=True)  # a crash's
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        self._open.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _as_before(descriptor, os.fstat(self._open[0]))
+            _write(descriptor, mark)
+            os.fsync(descriptor)
+            place.replace(self._path)
+        except OSError:
+            place.unlink(missing_ok=True)
+            raise
+        _sync_folder(self._path.parent)
+
+    def close(self) -> None:
+        """Let others change it."""
+        for descriptor in self._open:
+            os.close(descriptor)
 
 
 class MarkFile:
@@ -105,24 +122,26 @@ class MarkFile:
     def held(self, *, make: bool = False) -> Iterator[Held]:
         """Keep everybody else from changing it meanwhile; with `make` there may be none yet."""
         with self._explained("written"):
-            descriptor, new = self._opened(make=make)
+            if make:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            held = Held(self.path, self._locked(make=make))
+            try:
+                yield held
+            finally:
+                held.close()
+
+    def _locked(self, *, make: bool) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+        while True:
+            descriptor = os.open(self.path, flags, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                yield Held(descriptor)
-                if new:
-                    _sync_folder(self.path.parent)
-            finally:
+                if _is_at(descriptor, self.path):
+                    return descriptor
+            except BaseException:
                 os.close(descriptor)
-
-    def _opened(self, *, make: bool) -> tuple[int, bool]:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        try:
-            return os.open(self.path, flags), False
-        except FileNotFoundError:
-            if not make:
                 raise
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(self.path, flags | os.O_CREAT, 0o666), True
+            os.close(descriptor)  # another has put a new one there while we waited
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -140,6 +159,34 @@ class MarkFile:
                 "nothing is sent; let whoever runs this read and write the file and its folder, "
                 f"make room on its disk, or name another place in {SETTING}."
             ) from error
+
+
+def _write(descriptor: int, mark: Mark) -> None:
+    facts = {
+        **asdict(mark),
+        "at": mark.at.isoformat(),
+        "host": socket.gethostname()[:64],
+        "machine": _machine(),
+        "file": _identity(descriptor),
+    }
+    text = json.dumps({"what": _WHAT, **facts, "sum": _sum(facts)})
+    os.pwrite(descriptor, text.encode().ljust(_SIZE - 1) + b"\n", 0)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _as_before(descriptor: int, before: os.stat_result) -> None:
+    """Give a file the rights of the one whose place it takes, and its owner where that may be."""
+    os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+    for owner, group in ((before.st_uid, before.st_gid), (-1, before.st_gid)):
+        with suppress(OSError):
+            os.fchown(descriptor, owner, group)
+            return
 
 
 def _found(descriptor: int) -> Found | None:
