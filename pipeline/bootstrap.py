@@ -132,6 +132,7 @@ def mailbox(settings: Settings) -> Mailbox:
         folder=place.folder,
         security=place.security,
         password=password,
+        token=access_tokens(settings) if password is None else None,
         move_to=move_to,
         verify=not is_loopback(place.host),  # as with the relay: it has not left this machine
     )

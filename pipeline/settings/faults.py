@@ -16,7 +16,9 @@ from pydantic.fields import FieldInfo
 
 from pipeline.address import ascii_address, is_loopback, split_mailbox
 from pipeline.delivery import Mode
+from pipeline.envelope import SHORTEST_KEY, ReturnAddress
 from pipeline.errors import LetterFault, Misconfigured
+from pipeline.settings.mailboxes import imap_folder
 from pipeline.settings.secret import CONTROL
 from pipeline.settings.sections import ENV_PREFIX, SECRET_FILES, Settings
 
@@ -36,6 +38,7 @@ _ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to", "reports.addre
 _HOST = re.compile(r"[^\s/@:\[\]]+")
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
 _SHORT_NUMBER = re.compile(r"-?[0-9]{1,6}(\.[0-9]{1,2})?")
+_LONGEST_TOKEN = "x" * 16  # as `ledger.messages` makes them
 _SHOWN = 40
 """Characters of a wrong value that are repeated."""
 
@@ -242,6 +245,7 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
                     "Write one address, as name@domain or Name <name@domain>."
                 )
     yield from _inconsistent_relay(settings, file)
+    yield from _inconsistent_reports(settings, file)
     yield from _inconsistent_tokens(settings, file)
 
 
@@ -258,8 +262,6 @@ def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
     tokens = settings.oauth2.token_url or settings.oauth2.command
     if settings.smtp.username and not settings.smtp.password_file and not tokens:
         yield "smtp.username is set, so smtp.password_file must name a file with the password."
-    if settings.reports.key_file and not settings.reports.address:
-        yield "reports.key_file is set, so reports.address must name where reports come back to."
     for domain in settings.only_to:
         if not _DOMAIN.fullmatch(domain):
             yield (
@@ -300,6 +302,49 @@ def _inconsistent_tokens(settings: Settings, file: Path) -> Iterator[str]:
         yield (
             f"{place('oauth2.command', file)}: It must be a program and what it is to be given, "
             "with its quotes in pairs."
+        )
+
+
+def _inconsistent_reports(settings: Settings, file: Path) -> Iterator[str]:
+    named = settings.reports
+    if named.key_file and not named.address:
+        yield "reports.key_file is set, so reports.address must name where reports come back to."
+    elif named.key_file:
+        try:
+            # With any key: what is wrong is the address or the separator.
+            ReturnAddress(
+                mailbox=named.address, keys=(b"x" * SHORTEST_KEY,), separator=named.separator
+            ).verp(_LONGEST_TOKEN)
+        except Misconfigured as error:
+            key = "address" if "separator" not in str(error) else "separator"
+            yield f"{place(f'reports.{key}', file)}: {error}"
+        except LetterFault:
+            yield (
+                f"{place('reports.address', file)}: The part before its @ is too long: with a "
+                "delivery's mark behind it, it would be longer than the 64 characters that mail "
+                "allows. Take one as short as bounces."
+            )
+    if not named.mailbox:
+        return
+    try:
+        folder = imap_folder(named.mailbox)
+    except Misconfigured as error:
+        yield f"{place('reports.mailbox', file)}: {error}"
+        return
+    if folder is None:
+        try:
+            settings.path(named.mailbox)
+        except Misconfigured as error:
+            yield f"{place('reports.mailbox', file)}: {error}"
+        if named.move_to != named.move_to.strip(". ") or "/" in named.move_to:
+            yield (
+                f"{place('reports.move_to', file)}: It must be the plain name of a folder within "
+                "the Maildir, as in Read."
+            )
+    elif not named.password_file and not (settings.oauth2.token_url or settings.oauth2.command):
+        yield (
+            "reports.mailbox is on an IMAP server, so reports.password_file must name a file with "
+            "the password."
         )
 
 
