@@ -86,7 +86,7 @@ _MASTER = """\
   -o smtpd_tls_security_level=encrypt
   -o smtpd_tls_chain_files={tls}/expired.key,{tls}/expired.pem
 127.0.0.1:{hasty_port} inet n - n - - smtpd
-  -o smtpd_timeout=1s
+  -o smtpd_timeout=2s
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
@@ -126,7 +126,7 @@ class Postfix:
 
     `port` refuses unknown mailboxes at RCPT; `late_port` takes every recipient and returns what
     cannot be delivered; `tls_port` is as `port`, and insists on STARTTLS with the certificate that
-    `authority` signed, `expired_port` with one that has ended; `hasty_port` waits one second for a
+    `authority` signed, `expired_port` with one that has ended; `hasty_port` waits two seconds for a
     client. At all of them grey@ is put off (450), full@ is full (452) and blocked@ is refused
     (550); at slow@, which needs the late port, mail waits and a delay is reported.
     """
