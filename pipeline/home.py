@@ -78,13 +78,18 @@ def look(db: Database, file: MarkFile) -> Home:
     return _compared(db, file.read())
 
 
+def refuse_elsewhere(db: Database, file: MarkFile) -> None:
+    """Raise Misconfigured unless the ledger is at home here, or new; changes nothing."""
+    _refuse(db, file, look(db, file))
+
+
 def require(db: Database, file: MarkFile, *, now: datetime) -> None:
     """Before anything is sent: raise Misconfigured unless the ledger is at home here.
 
     A ledger of which nothing is known anywhere is taken up. Raises Unavailable for a mark that
     cannot be written.
     """
-    _refuse(db, file, look(db, file))
+    refuse_elsewhere(db, file)
     with file.held(make=True) as held:
         home = _compared(db, held.found)  # nobody else changes it now
         _refuse(db, file, home)

@@ -249,6 +249,13 @@ def approvals_wanted(pipeline: Pipeline, run: Run) -> int:
     return max(0, pipeline.people - len(runs.approvers(pipeline.ledger, run, sender)))
 
 
+def refuse_elsewhere(pipeline: Pipeline) -> None:
+    """Raise Misconfigured for a ledger that may be a copy or an old one, if mail would leave."""
+    outbox = pipeline.outbox
+    if outbox.mark is not None and outbox.mode is not Mode.CAPTURE:
+        home.refuse_elsewhere(pipeline.ledger, outbox.mark)
+
+
 def send(pipeline: Pipeline, run: Run, *, progress: Progress) -> None:
     """Send what is due of the run, and record what came of it."""
     total = story.to_send(pipeline.ledger, run, pipeline.outbox.mode)

@@ -71,7 +71,11 @@ def send(pipeline: run.Pipeline, found: Run, made: Sequence[Resent], *, quiet: b
 
 
 def refuse_unapproved(pipeline: run.Pipeline, found: Run) -> None:
-    """Raise Refused where the run has to be approved as it stands, and is not."""
+    """Raise Refused where the run has to be approved as it stands, and is not.
+
+    Raises Misconfigured where nothing may be sent with this ledger from this machine.
+    """
+    run.refuse_elsewhere(pipeline)
     wanted = run.approvals_wanted(pipeline, found)
     if wanted:
         people = counted(wanted, "more person", "more people")
