@@ -41,6 +41,13 @@ def mode(settings: Settings) -> Looking[None]:
             )
         case Mode.LIVE:
             yield note("mail", f"live: letters go to the authorities, through {relay}.")
+    if settings.only_to:
+        live = "" if mail.mode is Mode.LIVE else " once mail.mode is live"
+        yield note(
+            "recipients",
+            f"Only addresses at {', '.join(settings.only_to)} are written to{live} "
+            "(mail.only_to_domains); all other mail waits in the queue.",
+        )
 
 
 def sender(settings: Settings) -> Looking[None]:

@@ -157,11 +157,13 @@ def _send_one(
     seen = _show_history(pipeline, found, letter) if asked.ask else None
     if asked.reason is None:
         _refuse_if_hindered(pipeline, letter)
+        _refuse_outside(pipeline, letter, to)
         asked = asked.with_reason()
     request = asked.request(to)
-    if messages.repeated(db, letter.id, sender, request, now=now()) is None and not _overtaken(
-        pipeline, letter, request
-    ):
+    before = messages.repeated(db, letter.id, sender, request, now=now())
+    if before is None or before.unsent:
+        _refuse_outside(pipeline, letter, to)
+    if before is None and not _overtaken(pipeline, letter, request):
         refuse_unapproved(pipeline, found)
         pipeline.archive.get(letter.pdf, letter.pdf_sha256)  # a lost file is no request to keep
         if asked.ask and not _confirmed(pipeline, letter, request):
@@ -209,6 +211,17 @@ def _refuse_if_hindered(pipeline: run.Pipeline, letter: Any) -> None:
     hindered = hindrances.hindrance(pipeline.ledger, letter.id, pipeline.outbox.mode)
     if hindered:
         raise Refused(hindered)
+
+
+def _refuse_outside(
+    pipeline: run.Pipeline, letter: Any, to: Sequence[dict[str, Any]] | None
+) -> None:
+    """Raise Refused where mail may not go to somebody whom it would be for."""
+    outside = hindrances.outside(
+        letter.authority_name, letter.recipients if to is None else to, pipeline.outbox.only_to
+    )
+    if outside:
+        raise Refused(outside)
 
 
 def _overtaken(pipeline: run.Pipeline, letter: Any, request: Request) -> bool:

@@ -74,6 +74,7 @@ def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _
     db, sender = pipeline.ledger, pipeline.outbox.sender
     piles = _Sorted()
     for one in chosen:
+        outside = hindrances.outside(one.name, one.recipients, pipeline.outbox.only_to)
         try:
             request = asked.request(part=one.authority)
             before = messages.repeated(db, one.id, sender, request, now=now())
@@ -84,9 +85,9 @@ def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _
             piles.left_out.append((one, str(refused)))
             continue
         if before is None:
-            hindered = hindered or _lost(pipeline, one)
+            hindered = hindered or outside or _lost(pipeline, one)
         else:
-            hindered = hindrances.held(db, one.id) if before.unsent else None
+            hindered = (hindrances.held(db, one.id) or outside) if before.unsent else None
         if hindered:
             piles.left_out.append((one, hindered))
         elif before and not before.unsent:

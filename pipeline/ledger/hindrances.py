@@ -1,5 +1,6 @@
 """Hindrances: why a letter cannot be sent again at this moment, and what to do about it."""
 
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -76,6 +77,28 @@ def paused(of: Any) -> str | None:
         f"The letters of {of.year} are paused, by {of.paused_by} since "
         f"{london_time(of.paused_at)}: {of.paused_because}. To let them go on first: "
         f"letters resume {of.year}"
+    )
+
+
+def outside(
+    name: str, recipients: Iterable[Mapping[str, Any]], only_to: Collection[str]
+) -> str | None:
+    """That mail may not go to some of these recipients; None if it may, or no domains are named.
+
+    `name` is the authority's; each recipient has an `address`.
+    """
+    named = [one["address"] for one in recipients]
+    kept = {
+        domain: None
+        for address in named
+        if only_to and (domain := address.rpartition("@")[2].lower()) not in only_to
+    }
+    if not kept:
+        return None
+    return (
+        f"The letter to {name} would go to {' and '.join(kept)}, and mail may only go to "
+        f"{', '.join(only_to)} at present. To let it go there: add the domain to "
+        "mail.only_to_domains in the settings, or empty that."
     )
 
 

@@ -44,10 +44,18 @@ def doubtful_part(tmp_path_factory: pytest.TempPathFactory) -> Site:
     return site
 
 
+def copied(site: Site, folder: Path) -> Site:
+    """The same in another folder, which may send."""
+    shutil.copytree(site.folder, folder)
+    copy = Site(folder)
+    copy.letters("db", "confirm", "--note", "a copy for a test", "--no-hold", "--yes")
+    return copy
+
+
 @pytest.fixture
 def doubtful(doubtful_part: Site, tmp_path: Path) -> Iterator[tuple[Site, WaywardRelay]]:
     """The same, to do something to, with a relay that takes mail by now."""
-    shutil.copytree(doubtful_part.folder, tmp_path / "site")
+    copied(doubtful_part, tmp_path / "site")
     with relay_running() as (relay, live):
         relay.answers["DOT"] = PLAIN_ANSWERS["DOT"]
         yield Site(tmp_path / "site", more=live), relay

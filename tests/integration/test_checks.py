@@ -794,6 +794,16 @@ def test_the_mode_is_said_in_plain_words(
     assert (one.state, expected in one.found) == (kind, True)
 
 
+@pytest.mark.parametrize(("mode", "once"), [("live", False), ("capture", True)])
+def test_a_list_of_domains_is_said(tmp_path: Path, mode: str, once: bool) -> None:
+    section = {"mode": mode, "only_to_domains": "Council.test, office.test"}
+    [_, one] = finished(mail.mode(site(tmp_path, mail=section)))
+    assert (one.state, one.fix) == (Kind.NOTE, "")
+    assert "Only addresses at council.test, office.test are written to" in one.found
+    assert ("once mail.mode is live" in one.found) is once
+    assert "mail.only_to_domains" in one.found
+
+
 def test_a_sender_that_no_answer_can_reach(tmp_path: Path) -> None:
     [one] = finished(mail.sender(site(tmp_path)))
     assert one.state is Kind.NOTE
