@@ -280,8 +280,7 @@ class _Reading:
         sha256 = hashlib.sha256(each.data).hexdigest()
         if reports.is_known(self.db, sha256):
             return
-        found = read_mail(each.data, own=own)
-        judged = _judge(self.db, found, sha256)
+        head, judged = self._understood(each.data, own, sha256)
         reason, kept = judged.reason, None
         if judged.kind in reports.FOR_A_PERSON:
             kept = kept_name(sha256)
@@ -298,14 +297,30 @@ class _Reading:
                 place=place,
                 kind=judged.kind,
                 size=each.size,
-                sender=found.head.sender,
-                subject=found.head.subject,
-                dated=found.head.date,
+                sender=head.sender,
+                subject=head.subject,
+                dated=head.date,
                 reason=reason,
                 kept=kept,
             ),
             judged.notes,
         )
+
+    def _understood(
+        self, data: bytes, own: ReturnAddress | None, sha256: str
+    ) -> tuple[Head, "_Judged"]:
+        """A mail's head, and what it is to the ledger."""
+        try:
+            found = read_mail(data, own=own)
+            return found.head, _judge(self.db, found, sha256)
+        except LettersError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one mail must not keep all others from being read
+            reason = (
+                f"To read it made the program itself fail ({type(error).__name__}); look at it in a"
+                " mail program, and tell whoever looks after this one."
+            )
+            return Head(), _Judged(kind=Returned.UNREADABLE, reason=reason)
 
     def _record(self, arrival: Arrival, notes: Sequence[Note]) -> None:
         moved = reports.record(self.db, arrival, notes, now=_now())

@@ -15,9 +15,10 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from pipeline import log, owner, run, source
+from pipeline import evidence, log, owner, run, source
 from pipeline.delivery import Mode, State
 from pipeline.errors import LettersError, Misconfigured, Unavailable
+from pipeline.evidence import Reading, Sources
 from pipeline.ledger import deliveries, letters, runs, starts
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Hold
@@ -101,6 +102,7 @@ class Tick:
     mode: Mode
     starts: Sequence[Start]
     troubles: Sequence[Trouble]
+    evidence: Reading | None = None
 
     @property
     def upcoming(self) -> Start | None:
@@ -115,18 +117,58 @@ class Tick:
         for code in (Unavailable.exit_code, Misconfigured.exit_code):
             if code in codes:
                 return code
-        return 1 if codes or any(one.news and one.needs_a_person for one in self.starts) else 0
+        return 1 if codes or self.needs_a_person else 0
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether there is news of something that does not go on without somebody."""
+        came_back = self.evidence is not None and (
+            self.evidence.bounced or self.evidence.for_a_person
+        )
+        return bool(came_back or any(one.news and one.needs_a_person for one in self.starts))
+
+
+@dataclass(slots=True, kw_only=True)
+class Returns:
+    """What came back, read at the first tick and then every so many seconds.
+
+    `troubles` are what kept the last reading from its end: they last until another goes well.
+    """
+
+    sources: Sources
+    every: float = 0.0
+    troubles: Sequence[LettersError] = ()
+    _due: float = 0.0
+
+    def read(self, pipeline: Pipeline, progress: Progress) -> Reading | None:
+        """What came of reading, if it was time to."""
+        began = time.monotonic()
+        if not self.sources or began < self._due:
+            return None
+        self._due = began + self.every
+        found = evidence.read(pipeline.ledger, pipeline.archive, self.sources, progress=progress)
+        self.troubles = found.troubles
+        return found
 
 
 def tick(
-    pipeline: Pipeline, engine: Engine, now: datetime, *, catch_up_days: int, progress: Progress
+    pipeline: Pipeline,
+    engine: Engine,
+    now: datetime,
+    *,
+    catch_up_days: int,
+    progress: Progress,
+    returns: Returns | None = None,
 ) -> Tick:
     """Look once at every edition, begin what is due at `now`, and go on with what was begun.
 
+    First what came back is read, where `returns` says from where, so that a doubt that is settled
+    does not wait for the next tick.
     Returns when that is done, which may take as long as making and sending a year's letters. What
     goes wrong with one start is among the `troubles`, and the others go on. Raises Unavailable or
     Misconfigured if the ledger or the statistics cannot be looked at at all.
     """
+    came_back = returns.read(pipeline, progress) if returns is not None else None
     calendar = source.calendar(pipeline.statistics)
     mode = pipeline.outbox.mode
     looking = _Tick(
@@ -140,6 +182,7 @@ def tick(
     )
     found: list[Start] = []
     troubles = [Trouble(error=Misconfigured(fault)) for fault in calendar.faults]
+    troubles += [Trouble(error=error) for error in (returns.troubles if returns else ())]
     for dates in calendar.editions:
         try:
             for start in looking.edition(dates):
@@ -147,7 +190,7 @@ def tick(
         except _Stopped as stopped:
             found.append(stopped.start)
             troubles.append(stopped.trouble)
-    done = Tick(at=now, mode=mode, starts=found, troubles=troubles)
+    done = Tick(at=now, mode=mode, starts=found, troubles=troubles, evidence=came_back)
     _log(done, seconds=time.monotonic() - looking.began)
     return done
 

@@ -3,23 +3,40 @@
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated
 
 import typer
 
 from pipeline import bootstrap, schedule
 from pipeline.cli import unforeseen
+from pipeline.cli.metrics import text_now
 from pipeline.cli.options import AsJson, Config, settings_now
-from pipeline.display.console import err, print_json
+from pipeline.display.console import err, out, print_json
 from pipeline.display.progress import watching
 from pipeline.display.schedule import Teller, facts, print_tick
 from pipeline.engines.local import LocalEngine
 from pipeline.errors import LettersError, Unavailable
-from pipeline.schedule import Tick, Ticking
+from pipeline.metrics import LOOPBACK, served
+from pipeline.schedule import Returns, Tick, Ticking
 from pipeline.settings import Settings
 
 
-def serve(config: Config = None) -> None:  # noqa: ARG001
+def serve(
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port", metavar="N", min=1, max=65535, help="Answer Prometheus at this port."
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option("--metrics-host", metavar="ADDRESS", help="And at this address.")
+    ] = LOOPBACK,
+    config: Config = None,  # noqa: ARG001
+) -> None:
     """Make and send letters when they are due, until told to stop.
 
     Every edition in the statistics says when its letters are made (prepare_on, else a week before
@@ -34,9 +51,14 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
     an approval or was put off by the mail server stays open and goes on by itself when it can; what
     a person has cancelled is left alone.
 
+    What came back is read every few minutes (reports.every), as letters reports does.
+
     It prints a line when something changes: what it did, what waits for a person, what is due next,
     in London time. An error is said once, and the next look tries again. Settings are read at the
     start; to change one, start it anew.
+
+    With --metrics-port Prometheus is answered at http://127.0.0.1:N/metrics with what letters
+    metrics prints; only this machine can ask, unless --metrics-host names another address of it.
 
     Ctrl-C or SIGTERM stops it. Deliveries in hand are finished and recorded first, which takes as
     long as the mail server takes to answer; everything else waits for the next start. It then ends
@@ -45,15 +67,19 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
     settings = settings_now(unattended=True)
     teller = Teller()
     before: dict[str, LettersError] = {}
+    returns = Returns(sources=bootstrap.sources(settings), every=settings.reports.every)
     try:
         teller.begin(settings.mail.mode, settings.schedule.every)
-        with Ticking(settings.schedule.every) as ticking:
+        with (
+            _metrics(settings, metrics_host, metrics_port),
+            Ticking(settings.schedule.every) as ticking,
+        ):
             while True:
                 ticking.wait()
                 with watching(quiet=True) as watch:
                     watch.advance()  # a request to stop that came at a moment nobody could hear it
                 try:
-                    teller.tell(_tick(settings, quiet=False))
+                    teller.tell(_tick(settings, returns, quiet=False))
                 except BrokenPipeError:
                     raise
                 except LettersError as error:
@@ -70,6 +96,17 @@ def serve(config: Config = None) -> None:  # noqa: ARG001
         raise typer.Exit(Unavailable.exit_code) from None
 
 
+@contextmanager
+def _metrics(settings: Settings, host: str, port: int | None) -> Iterator[None]:
+    """Answer Prometheus meanwhile, if a port was named."""
+    if port is None:
+        yield
+        return
+    with served(partial(text_now, settings), host=host, port=port) as url:
+        out.print(f"Prometheus is answered at {url}", markup=False)
+        yield
+
+
 def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
     """Do what is due now, and end: for cron and systemd timers.
 
@@ -83,11 +120,13 @@ def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG00
 
     Ends with 0 when nothing needs a person, with 1 when there is news of something that does (a
     start that was missed, a letter that cannot be made, a delivery that failed or is in doubt,
-    approval that is lacking), with 69 when something it leans on is unavailable and with 78 when a
-    setting or the statistics must be put right: the next look tries again.
+    approval that is lacking, a letter or a mail that came back), with 69 when something it leans on
+    is unavailable and with 78 when a setting or the statistics must be put right: the next look
+    tries again.
     """
     settings = settings_now(unattended=True)
-    done = _tick(settings, quiet=as_json or not err.is_terminal)
+    returns = Returns(sources=bootstrap.sources(settings))
+    done = _tick(settings, returns, quiet=as_json or not err.is_terminal)
     if as_json:
         print_json(facts(done))
     else:
@@ -95,7 +134,7 @@ def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG00
     raise typer.Exit(done.exit_code)
 
 
-def _tick(settings: Settings, *, quiet: bool) -> Tick:
+def _tick(settings: Settings, returns: Returns, *, quiet: bool) -> Tick:
     """One look. Everything is opened anew: what was away or was replaced is met afresh."""
     with (
         bootstrap.pipeline(settings, writes=True, at_once=False) as pipeline,
@@ -107,6 +146,7 @@ def _tick(settings: Settings, *, quiet: bool) -> Tick:
             datetime.now(UTC),
             catch_up_days=settings.schedule.catch_up_days,
             progress=watch,
+            returns=returns,
         )
 
 

@@ -114,23 +114,29 @@ def print_seen(one: Waiting, left: int) -> None:
     say(out, f"{more} for a person." if left else "No other waits for a person.")
 
 
-def news(reading: Reading) -> list[str]:
-    """What a reading has changed, as sentences for a system's log; none if it changed nothing."""
+def changes(reading: Reading) -> list[tuple[str, bool]]:
+    """What a reading has changed, as sentences for a system's log, and whether one is urgent."""
     bounced = [one for one in reading.moved if one.target is State.BOUNCED]
     told = [
-        f"Came back: the letter of {one.year} to {_whose(one)}{_rehearsed(one.mode)}, "
-        f"{one.recipient}: {_line(one.because)}. letters show {one.authority} --year {one.year}"
+        (
+            f"Came back: the letter of {one.year} to {_whose(one)}{_rehearsed(one.mode)}, "
+            f"{one.recipient}: {_line(one.because).rstrip('.')}. "
+            f"letters show {one.authority} --year {one.year}",
+            True,
+        )
         for one in bounced[:SHOWN]
     ]
     if len(bounced) > SHOWN:
-        told.append(f"{len(bounced) - SHOWN:,} more came back: letters status YEAR")
-    others = len(reading.moved) - len(bounced)
-    if others:
-        settled = counted(others, "delivery was", "deliveries were")
-        told.append(f"By reports and the relay's log, {settled} settled.")
+        told.append((f"{len(bounced) - SHOWN:,} more came back: letters status YEAR", True))
+    settled = [one for one in reading.moved if one.source is State.IN_DOUBT]
+    if settled:
+        doubts = counted(len(settled), "delivery was", "deliveries were")
+        told.append(
+            (f"By reports and the relay's log, {doubts} settled that had been in doubt.", False)
+        )
     if reading.for_a_person:
         mails = counted(reading.for_a_person, "returned mail waits", "returned mails wait")
-        told.append(f"{mails} for a person: letters reports --list")
+        told.append((f"{mails} for a person: letters reports --list", True))
     return told
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.delivery import Mode
 from pipeline.display.console import LONDON, counted, err, out
+from pipeline.display.reports import changes, summary_facts
 from pipeline.errors import LettersError
 from pipeline.run import Result
 from pipeline.schedule import Standing, Start, Tick
@@ -31,7 +32,7 @@ class Line:
 
 def print_tick(tick: Tick) -> None:
     """What is news, and nothing otherwise; on a terminal also that there is none."""
-    lines = _lines([one for one in tick.starts if one.news], tick.mode)
+    lines = [*_came_back(tick), *_lines([one for one in tick.starts if one.news], tick.mode)]
     for line in lines:
         _print(line)
     for trouble in tick.troubles:
@@ -52,7 +53,8 @@ def facts(tick: Tick) -> dict[str, Any]:
     return {
         "at": _iso(tick.at),
         "mode": tick.mode.value,
-        "needs_a_person": any(one.news and one.needs_a_person for one in tick.starts),
+        "needs_a_person": tick.needs_a_person,
+        "returned": None if tick.evidence is None else summary_facts(tick.evidence),
         "starts": [_facts(one) for one in tick.starts],
         "troubles": [
             {
@@ -86,7 +88,7 @@ class Teller:
     def tell(self, tick: Tick) -> None:
         """Say what this tick has changed, what stops it, and what is due next."""
         news = [one for one in tick.starts if one.news and one.standing is not Standing.OPEN]
-        for line in _lines(news, tick.mode):
+        for line in [*_came_back(tick), *_lines(news, tick.mode)]:
             _print(line)
         waits: dict[tuple[int, Step], str] = {}
         for one in tick.starts:
@@ -139,6 +141,12 @@ def _lines(starts: Sequence[Start], mode: Mode) -> list[Line]:
             text = _prepare(one) if one.step is Step.PREPARE else _dispatch(one, mode)
             told.append(Line(text=text, urgent=one.needs_a_person))
     return told
+
+
+def _came_back(tick: Tick) -> list[Line]:
+    """What reports and the relay's log have changed."""
+    told = [] if tick.evidence is None else changes(tick.evidence)
+    return [Line(text=text, urgent=urgent) for text, urgent in told]
 
 
 def _by_steps(starts: Iterable[Start]) -> list[tuple[list[Step], list[int]]]:
