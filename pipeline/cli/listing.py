@@ -1,5 +1,6 @@
 """A command that is known by name and not imported before it is called."""
 
+import gc
 import signal
 from importlib import import_module
 from typing import Any
@@ -33,9 +34,11 @@ class Listed(TyperCommand):
         )
         # Not in the middle of a module, where Ctrl-C may come out as some other error
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _REQUESTS_TO_END)
+        gc.disable()  # nothing that is loaded is rubbish, and looking for some takes a tenth longer
         try:
             module = import_module(f"pipeline.cli.{self._module}")
         finally:
+            gc.enable()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         alone.command(self.name)(getattr(module, self._function))
         return typer.main.get_command(alone)
