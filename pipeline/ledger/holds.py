@@ -234,26 +234,30 @@ def _owed(
 ) -> None:
     """A new message to whom the letter was withheld from in one mode, if anybody."""
     d, m = schema.deliveries, schema.messages
-    latest = connection.execute(
-        sa.select(m.c.id, m.c.recipients)
-        .where(m.c.letter_id == letter_id, m.c.mode == sender.mode.value)
-        .order_by(m.c.id.desc())
-        .limit(1)
-    ).one_or_none()
-    if latest is None:
-        return
-    taken = connection.scalars(
-        sa.select(d.c.recipient).where(
-            d.c.message_id == latest.id, d.c.state == State.CANCELLED.value
-        )
+    in_mode = sa.and_(d.c.letter_id == letter_id, d.c.mode == sender.mode.value)
+    newest = sa.select(sa.func.max(d.c.id)).where(in_mode).group_by(d.c.recipient)
+    # Not only of the latest message: what was in doubt may have come back to the queue since. And
+    # not what a person gave up in doubt: it may have arrived.
+    taken = connection.execute(
+        sa.select(d.c.recipient, m.c.recipients)
+        .join(m, m.c.id == d.c.message_id)
+        .where(d.c.id.in_(newest), d.c.state == State.CANCELLED.value, ~_given_up())
+        .order_by(d.c.id)
     ).all()
     if sender.mode is Mode.REDIRECT and taken:
-        sender = replace(sender, redirect_to=taken[0])
+        taken = taken[-1:]  # one inbox stands for everybody
+        sender = replace(sender, redirect_to=taken[0].recipient)
     again = [
         one
-        for one in latest.recipients
-        if taken and (one["address"] in taken or sender.mode is Mode.REDIRECT)
+        for row in taken
+        for one in row.recipients
+        if one["address"] == row.recipient or sender.mode is Mode.REDIRECT
     ]
+    latest = connection.scalar(
+        sa.select(sa.func.max(m.c.id)).where(
+            m.c.letter_id == letter_id, m.c.mode == sender.mode.value
+        )
+    )
     if again:
         messages.create(
             connection,
@@ -263,7 +267,7 @@ def _owed(
             sender,
             now=now,
             resend={
-                "resend_of": latest.id,
+                "resend_of": latest,
                 "reason": "withheld before, and released",
                 "requested_by": person,
             },
@@ -281,10 +285,21 @@ def count_gone(connection: sa.Connection, run: Run) -> int:
             .where(
                 table.c.run_id == run.id,
                 d.c.mode == Mode.LIVE.value,
-                d.c.state.in_([state.value for state in _MAY_HAVE_GONE]),
+                sa.or_(d.c.state.in_([state.value for state in _MAY_HAVE_GONE]), _given_up()),
             )
         )
         or 0
+    )
+
+
+def _given_up() -> sa.ColumnElement[bool]:
+    """That a delivery was cancelled while in doubt: nobody knows whether it has arrived."""
+    e = schema.events
+    return sa.exists().where(
+        e.c.delivery_id == schema.deliveries.c.id,
+        e.c.kind == Event.DELIVERY_MOVED.value,
+        e.c.data["from"].as_string() == State.IN_DOUBT.value,
+        e.c.data["to"].as_string() == State.CANCELLED.value,
     )
 
 

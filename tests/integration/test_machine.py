@@ -51,11 +51,12 @@ from pipeline.delivery import (
     retry_after,
 )
 from pipeline.errors import Refused
-from pipeline.ledger import deliveries, holds, messages, relays, runs, story
+from pipeline.ledger import deliveries, holds, messages, relays, reports, runs, story
 from pipeline.ledger.deliveries import Claim, Doubt
 from pipeline.ledger.messages import Message, Request, Sender
 from pipeline.ledger.runs import Run
 from pipeline.letter import Letter
+from pipeline.report import Kind
 from tests.integration.test_ledger import NOW, OPENING, letter, prepare_all
 from tests.postgres import PostgresServer
 
@@ -201,6 +202,8 @@ class Ledger(RuleBasedStateMachine):
         self.by_person: set[int] = set()  # deliveries that somebody's word has settled
         self.risked: Counter[int] = Counter()  # sent again on somebody's word
         self.asked: Counter[tuple[str, Mode, str]] = Counter()  # further copies asked for
+        self.reported: set[str] = set()
+        self.facts: dict[int, list[Kind]] = {}  # what was reported and has moved nothing yet
         self.keys: dict[tuple[Mode, str], tuple[int, int]] = {}
         self.made: dict[tuple[Mode, int, str], list[int]] = {}
         self.letters: dict[int, str] = {}
@@ -299,6 +302,10 @@ class Ledger(RuleBasedStateMachine):
             )
         assert granted == hand.held
         if granted:
+            with self.untouched_unless(False):
+                assert not deliveries.intend(
+                    self.db, hand.claim, relay="x", local_port=1, lease=LEASE, now=self.now
+                ), "twice"
             hand.intended, hand.until = True, self.now + LEASE
         else:
             self.conclude_with(worker, hand, DROPPED)
@@ -473,6 +480,34 @@ class Ledger(RuleBasedStateMachine):
             self.by_person.add(doubt.delivery_id)
             if says is State.QUEUED:
                 self.risked[doubt.delivery_id] += 1
+
+    @precondition(lambda self: self.copies.total())
+    @rule(n=ANY, kind=st.sampled_from((Kind.DELIVERED, Kind.FAILED, Kind.DELAYED)))
+    def report(self, n: int, kind: Kind) -> None:
+        """A report of a copy comes back, at whatever time and perhaps not for the first time."""
+        id_ = pick(n, sorted(+self.copies))
+        once = f"{id_} {kind}"
+        new = once not in self.reported
+        note = reports.Note(
+            sent=reports.by_id(self.db, [id_])[id_],
+            once=once,
+            kind=kind,
+            matched_by="verp",
+        )
+        if new:
+            self.reported.add(once)
+            self.facts.setdefault(id_, []).append(kind)
+        expected = [self.fate(id_)] if new else []
+        with self.untouched_unless(new):
+            moved = reports.note(self.db, [note], now=self.now)
+        assert [one.target for one in moved] == [state for state in expected if state]
+
+    @rule()
+    def apply_reports(self) -> None:
+        """What was reported before its delivery could be moved by it."""
+        expected = {id_: state for id_ in self.facts if (state := self.fate(id_))}
+        moved = reports.apply_pending(self.db, now=self.now)
+        assert {one.delivery_id: one.target for one in moved} == expected
 
     # The relay.
 
@@ -874,6 +909,18 @@ class Ledger(RuleBasedStateMachine):
         ]
         return [id_ for _, id_ in sorted(may)]
 
+    def fate(self, id_: int) -> State | None:
+        """Where its reports put a delivery from where it stands; what does so is used up."""
+        state, facts = self.seen.state(id_), self.facts[id_]
+        settled = {State.IN_DOUBT, State.ACCEPTED}
+        if Kind.FAILED in facts and state in settled | {State.DELIVERED}:
+            facts.remove(Kind.FAILED)
+            return State.BOUNCED
+        if Kind.DELIVERED in facts and state in settled:
+            facts.remove(Kind.DELIVERED)
+            return State.DELIVERED
+        return None
+
     def freeze(self, hand: Hand) -> None:
         """As a worker does that has read the message a while ago: freeze it if nobody had."""
         if hand.message.eml is not None:
@@ -1042,3 +1089,164 @@ def test_whatever_happens_nothing_is_lost_and_nothing_sent_twice(sqlite: Fresh) 
 
 def test_the_same_holds_on_a_server(postgresql: Fresh) -> None:
     drive(postgresql, 15)
+
+
+# Ways on which chance rarely comes.
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
+    """A ledger whose first messages are planned: two deliveries of A, then one of B."""
+    made = Ledger(request.getfixturevalue(request.param))
+    made.begin(Pace())
+    made.look()
+    yield made
+    made.look()
+    made.teardown()
+
+
+LOST_UNTAKEN = (True, False, SILENT)
+LOST_TAKEN = (True, True, SILENT)
+
+
+def go(ledger: Ledger, *steps: Callable[[], None]) -> None:
+    for step in steps:
+        step()
+        ledger.look()
+
+
+def doubtful(ledger: Ledger, mode: Mode, comes: tuple[bool, bool, Outcome]) -> None:
+    """The next delivery goes into doubt, and somebody sees it."""
+    go(
+        ledger,
+        lambda: ledger.claim(0, mode),
+        lambda: ledger.intend(0),
+        lambda: ledger.dot(0, comes),
+        lambda: ledger.conclude(0),
+        ledger.look_for_doubts,
+    )
+    assert len(ledger.doubts) == 1
+
+
+def stalled(ledger: Ledger) -> None:
+    """The first delivery is in doubt as its worker has come to a stop, and nothing else is left."""
+    go(
+        ledger,
+        lambda: ledger.claim(0, Mode.LIVE),
+        lambda: ledger.intend(0),
+        lambda: ledger.send(0, Mode.LIVE),
+        lambda: ledger.send(0, Mode.LIVE),
+        lambda: ledger.time_passes(200),
+        lambda: ledger.recover(False),
+        ledger.look_for_doubts,
+    )
+    assert len(ledger.doubts) == 1
+
+
+def abandoned_again(ledger: Ledger) -> None:
+    """Somebody has it tried again; the second worker dies between intent and outcome."""
+    go(
+        ledger,
+        lambda: ledger.word(0, State.QUEUED),
+        lambda: ledger.claim(0, Mode.LIVE),
+    )
+    [second] = [worker for worker, hand in ledger.busy(lambda hand: not hand.intended)]
+    go(
+        ledger,
+        lambda: ledger.intend(0),
+        lambda: ledger.die(ledger.workers.index(second)),
+        lambda: ledger.recover(True),
+    )
+
+
+def test_the_answer_to_another_attempt(ledger: Ledger) -> None:
+    stalled(ledger)
+    abandoned_again(ledger)
+    go(ledger, lambda: ledger.dot(0, (True, False, LATER)), lambda: ledger.conclude(0))
+    assert ledger.seen.state(1) is State.IN_DOUBT
+
+
+def test_the_evidence_of_another_attempt(ledger: Ledger) -> None:
+    stalled(ledger)
+    go(ledger, lambda: ledger.die(0))
+    abandoned_again(ledger)
+    go(ledger, lambda: ledger.evidence(0))
+    assert ledger.seen.state(1) is State.IN_DOUBT
+
+
+def test_a_report_of_what_is_being_sent_again(ledger: Ledger) -> None:
+    doubtful(ledger, Mode.LIVE, LOST_TAKEN)
+    go(
+        ledger,
+        lambda: ledger.send(0, Mode.LIVE),
+        lambda: ledger.send(0, Mode.LIVE),
+        lambda: ledger.word(0, State.QUEUED),
+        lambda: ledger.claim(0, Mode.LIVE),
+        lambda: ledger.intend(0),
+        lambda: ledger.report(0, Kind.DELIVERED),
+    )
+    assert ledger.seen.state(1) is State.SENDING
+    go(
+        ledger,
+        lambda: ledger.dot(0, (True, True, TOOK)),
+        lambda: ledger.conclude(0),
+        ledger.apply_reports,
+    )
+    assert ledger.seen.state(1) is State.DELIVERED
+
+
+def test_a_withheld_letter_that_is_queued_again(ledger: Ledger) -> None:
+    go(ledger, lambda: ledger.plan(Mode.CAPTURE))
+    doubtful(ledger, Mode.CAPTURE, LOST_UNTAKEN)
+    go(
+        ledger,
+        lambda: ledger.withhold(0),
+        lambda: ledger.word(0, State.QUEUED),
+        lambda: ledger.send(0, Mode.CAPTURE),
+        lambda: ledger.claim(0, Mode.CAPTURE),
+    )
+    assert not ledger.busy(lambda _: True)
+
+
+def test_a_rehearsal_s_doubt_outlives_its_run(ledger: Ledger) -> None:
+    go(ledger, lambda: ledger.plan(Mode.CAPTURE))
+    doubtful(ledger, Mode.CAPTURE, LOST_UNTAKEN)
+    old, [doubt] = ledger.run, ledger.doubts
+    go(ledger, ledger.cancel, lambda: ledger.word(0, State.QUEUED))
+    assert ledger.run != old
+    assert ledger.seen.state(doubt.delivery_id) is State.QUEUED
+    assert (
+        deliveries.claim(
+            ledger.db, old.id, Mode.CAPTURE, owner="w", lease=LEASE, now=ledger.now, relay=RELAY
+        )
+        is None
+    )
+
+
+def test_a_doubt_that_was_given_up_is_not_sent_again_with_what_was_withheld(
+    ledger: Ledger,
+) -> None:
+    doubtful(ledger, Mode.LIVE, LOST_TAKEN)
+    go(
+        ledger,
+        lambda: ledger.word(0, State.CANCELLED),
+        lambda: ledger.withhold(0),
+        lambda: ledger.release(0, Mode.LIVE),
+    )
+
+
+def test_a_run_of_which_a_doubt_was_given_up_may_have_reached_somebody(ledger: Ledger) -> None:
+    doubtful(ledger, Mode.LIVE, LOST_TAKEN)
+    go(ledger, lambda: ledger.word(0, State.CANCELLED), ledger.cancel)
+
+
+def test_nobody_is_forgotten_by_withholding_twice(ledger: Ledger) -> None:
+    doubtful(ledger, Mode.LIVE, LOST_UNTAKEN)
+    go(
+        ledger,
+        ledger.withhold_unsent,
+        lambda: ledger.release(0, Mode.LIVE),
+        lambda: ledger.word(0, State.QUEUED),
+        lambda: ledger.withhold(0),
+        lambda: ledger.release(0, Mode.LIVE),
+    )
