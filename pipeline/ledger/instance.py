@@ -33,20 +33,32 @@ class Confirmed:
     person: str
 
 
+def _entries(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    e = schema.events
+    return sa.select(e.c.id, e.c.at, e.c.kind, e.c.delivery_id, e.c.data, *more)
+
+
+# Made once: the first is asked before each dot.
+_NEWEST = _entries(schema.instance.c.name).select_from(
+    schema.instance.outerjoin(
+        schema.events,
+        schema.events.c.id == sa.select(sa.func.max(schema.events.c.id)).scalar_subquery(),
+    )
+)
+_ENTRY = _entries().where(schema.events.c.id == sa.bindparam("event"))
+
+
 def newest(db: Database) -> tuple[str, Entry | None]:
     """The ledger's name and its newest entry, None while it has none."""
     with db.read() as connection:
-        name = connection.execute(sa.select(schema.instance.c.name)).scalar_one()
-        row = connection.execute(
-            _entries().order_by(schema.events.c.id.desc()).limit(1)
-        ).one_or_none()
-    return name, None if row is None else _entry(row)
+        row = connection.execute(_NEWEST).one()
+    return row.name, None if row.id is None else _entry(row)
 
 
 def entry(db: Database, event: int) -> Entry | None:
     """The entry of that number, if there is one."""
     with db.read() as connection:
-        row = connection.execute(_entries().where(schema.events.c.id == event)).one_or_none()
+        row = connection.execute(_ENTRY, {"event": event}).one_or_none()
     return None if row is None else _entry(row)
 
 
@@ -107,11 +119,6 @@ def was_paused(db: Database, year: int, *, since: datetime) -> bool:
             .limit(1)
         )
     return found is not None
-
-
-def _entries() -> sa.Select[Any]:
-    e = schema.events
-    return sa.select(e.c.id, e.c.at, e.c.kind, e.c.delivery_id, e.c.data)
 
 
 def _entry(row: Any) -> Entry:
