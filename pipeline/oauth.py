@@ -35,7 +35,7 @@ from urllib.parse import urlencode, urlsplit
 from pipeline.address import is_loopback
 from pipeline.errors import LettersError, Misconfigured, Unavailable
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 10.0
 """Seconds that an endpoint or a command may take altogether."""
 UNTOLD: Final = timedelta(minutes=5)
 """How long a token is kept of which nobody says when it ends."""

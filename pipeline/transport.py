@@ -78,8 +78,9 @@ _LOGINS_BY_OAUTH: Final = (
     "connection is encrypted, or name a file with a password in smtp.password_file."
 )
 _SENDER: Final = (
-    "Let the account at the relay send as that address; or leave reports.address and "
-    "reports.key_file empty, so that the address of mail.sender is the envelope's sender too."
+    "Let the account at the relay send as that address. If it may only send as mail.sender, leave "
+    "reports.address and reports.key_file empty; deliveries that are planned already keep the "
+    "sender they have, so then give the run up (letters cancel) and begin it anew."
 )
 _LOGINS: Final = (
     "Correct smtp.security and smtp.port, as many relays offer a login only once the connection is "

@@ -82,8 +82,9 @@ def shown(settings: Settings, key: str, value: object) -> str:
             return str(Database(absolute_url(text, settings.project, setting=key), setting=key))
         except LettersError:
             return "(not shown, as it is no database's URL)"
-    if key in SECRET_FILES and not settings.secret_file_is_there(key):
-        return "(not shown, as there is no such file)"
+    if key == "oauth2.command" or (key in SECRET_FILES and not settings.secret_file_is_there(key)):
+        is_file = key in SECRET_FILES
+        return f"(not shown, as {'there is no such file' if is_file else 'it may hold a secret'})"
     if "://" in text:
         return _QUERY.sub("?***", _USERINFO.sub("***@", text))
     return text

@@ -25,6 +25,7 @@ from pipeline import bootstrap, schema
 from pipeline.archive import Archive
 from pipeline.checks import mail
 from pipeline.checks.found import Check, Kind
+from pipeline.checks.program import settings_read
 from pipeline.database import Database
 from pipeline.delivery import Accepted, Mode, NotTried, Outcome, Rejected, State
 from pipeline.dispatch import Outbox, dispatch
@@ -772,7 +773,7 @@ def test_a_relay_that_insists_on_its_own_sender_marks_no_letter_as_refused(
     with pytest.raises(Unavailable) as caught:
         dispatch(db, archive, run, out(settings, tmp_path, "bounces@ombudsman.test"))
     assert said in str(caught.value)
-    assert "Let the account at the relay send as that address; or" in str(caught.value)
+    assert "Let the account at the relay send as that address." in str(caught.value)
     assert states(db) == [(State.QUEUED.value, 0)] * 2
     # Once the account may, the same letters go.
     relay.refuses = ""
@@ -866,6 +867,9 @@ def test_a_token_may_come_from_a_command_in_the_project_s_folder(
     settings = settings_of(tmp_path, relay, endpoint, certificates, oauth2=oauth2)
     found = checked(settings)
     assert found["relay login"].found == f"It lets {USER} in with an access token."
+    [said] = [one.found for one in settings_read(settings) if one.check == "settings"]
+    assert "oauth2.command = (not shown" in said
+    assert "b-token" not in said
     assert endpoint.asked == []
 
 
