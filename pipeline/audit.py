@@ -40,6 +40,7 @@ class Kind(StrEnum):
     LETTER = "letter"
     MESSAGE = "message"
     TEMPLATE = "template"
+    RETURNED = "returned mail"
     UNNAMED = "unnamed"
 
 
@@ -90,7 +91,7 @@ def examine(
     Unavailable if the archive is not there at all.
     """
     counts = files.count(db, year)
-    total = counts.letters + counts.messages + counts.templates
+    total = counts.letters + counts.messages + counts.templates + counts.returned
     seen = array("Q")
     if total:
         _require(archive)
@@ -119,6 +120,9 @@ def _named(db: Database, year: int | None) -> Iterator[tuple[Kind, NamedFile]]:
         yield Kind.LETTER, one
     for one in files.messages(db, year):
         yield Kind.MESSAGE, one
+    if year is None:  # a mail that came back belongs to none
+        for one in files.returned(db):
+            yield Kind.RETURNED, one
 
 
 def _examined(archive: Archive, named: Iterable[tuple[Kind, NamedFile]]) -> Iterator[Finding]:

@@ -29,7 +29,8 @@ def verify(
 
     Every file that the ledger names is read and its SHA-256 compared with the one on record: each
     letter's PDF, the frozen bytes of each message (.eml), and the Word template of each run, also
-    of runs that were cancelled. Nothing is changed, put right or deleted.
+    of runs that were cancelled; without a YEAR also each returned mail that was kept for a person.
+    Nothing is changed, put right or deleted.
 
     Prints how many files are whole and unaltered, and names each that is missing, altered or
     unreadable, with its authority and what to do about it: put the very file back from a backup.

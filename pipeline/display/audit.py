@@ -14,6 +14,7 @@ _KINDS = {
     Kind.LETTER: ("letter (PDF)", "letters (PDF)"),
     Kind.MESSAGE: ("message (.eml)", "messages (.eml)"),
     Kind.TEMPLATE: ("template", "templates"),
+    Kind.RETURNED: ("returned mail (.eml)", "returned mails (.eml)"),
 }
 
 
@@ -109,8 +110,9 @@ def print_audit(tally: Tally, year: int | None, archive: str) -> None:
 
 def _print_problem(one: Finding) -> None:
     whose = "" if one.authority is None else f" to {one.authority} {one.authority_name}"
+    of_year = "" if one.year is None else f" of {one.year}"
     out.print(
-        f"{one.condition.value.capitalize()}: {one.kind.value} of {one.year}{whose}",
+        f"{one.condition.value.capitalize()}: {one.kind.value}{of_year}{whose}",
         markup=False,
         style="bold",
     )

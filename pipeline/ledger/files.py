@@ -14,14 +14,15 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedFile:
-    """A letter's PDF or a message's frozen bytes, as the ledger has it.
+    """A letter's PDF, a message's frozen bytes or a returned mail, as the ledger has it.
 
-    `name` is its name within the archive, `sha256` the hash it was put there with, in hex.
+    `name` is its name within the archive, `sha256` the hash it was put there with, in hex. Returned
+    mail belongs to no year.
     """
 
     name: str
     sha256: str
-    year: int
+    year: int | None
     authority: str
     authority_name: str
 
@@ -33,6 +34,7 @@ class Counts:
     letters: int
     messages: int
     templates: int
+    returned: int
 
 
 def years(db: Database) -> list[int]:
@@ -55,6 +57,7 @@ def count(db: Database, year: int | None = None) -> Counts:
             )
             or 0,
             templates=len(_templates(connection, year)),
+            returned=0 if year is not None else _count_returned(connection),
         )
 
 
@@ -86,6 +89,30 @@ def messages(db: Database, year: int | None = None) -> Iterator[NamedFile]:
     return _streamed(db, _of_year(select, year), m.c.id)
 
 
+def returned(db: Database) -> Iterator[NamedFile]:
+    """The mails that came back and were kept for a person, streamed."""
+    mail = schema.returned_mail
+    select = sa.select(
+        mail.c.id,
+        mail.c.kept.label("name"),
+        mail.c.sha256,
+        sa.null().label("year"),
+        sa.literal("").label("authority"),
+        sa.literal("").label("authority_name"),
+    ).where(mail.c.kept.is_not(None))
+    return _streamed(db, select, mail.c.id)
+
+
+def _count_returned(connection: sa.Connection) -> int:
+    mail = schema.returned_mail
+    return (
+        connection.scalar(
+            sa.select(sa.func.count()).select_from(mail).where(mail.c.kept.is_not(None))
+        )
+        or 0
+    )
+
+
 def carriers(db: Database, pdf: str) -> list[tuple[str, str]]:
     """Name and SHA-256 of every frozen message that this PDF is attached to."""
     table, m = schema.letters, schema.messages
@@ -110,12 +137,13 @@ def is_frozen(db: Database, message_id: str) -> bool:
 
 
 def named(db: Database, names: Collection[str]) -> set[str]:
-    """Which of these names within the archive are a letter's or a message's."""
-    table, m = schema.letters, schema.messages
+    """Which of these names within the archive are a letter's, a message's or a returned mail's."""
+    table, m, mail = schema.letters, schema.messages, schema.returned_mail
     with db.read() as connection:
         return {
             *connection.scalars(sa.select(table.c.pdf).where(table.c.pdf.in_(names))),
             *connection.scalars(sa.select(m.c.eml).where(m.c.eml.in_(names))),
+            *connection.scalars(sa.select(mail.c.kept).where(mail.c.kept.in_(names))),
         }
 
 
