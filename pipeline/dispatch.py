@@ -193,6 +193,18 @@ def _settle_captured(db: Database, run: Run, maildir: Path) -> None:
             log.info("doubt.settled", run=run.id, delivery=doubt.delivery_id, state=target)
 
 
+class _FileAway(Unavailable):
+    """The archive cannot give or keep a file, while the ledger is well."""
+
+
+@contextmanager
+def _asking_the_archive() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as away:
+        raise _FileAway(str(away)) from away
+
+
 class _Dispatch:
     """A few threads that each keep one connection and take one delivery after another."""
 
@@ -319,13 +331,14 @@ class _Dispatch:
         self._log("delivery.claimed", claimed, tell=log.debug)
         try:
             data, authority = self._frozen(claimed)
+            outcome = self._handed_over(transport, claimed, data)
         except LetterFault as fault:
             # No relay was asked: nobody could be sent this, so it is refused here and the rest go.
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
             deliveries.settle(self._db, claimed, refused, now=_now())
             self._log_outcome(claimed, refused, began=began)
             return
-        except Unavailable as away:
+        except _FileAway as away:
             # Certainly not sent. One file that is lost must not keep the others; all of them may.
             later = NotTried(reason=str(away), trouble=False)
             deliveries.settle(self._db, claimed, later, now=_now())
@@ -334,7 +347,24 @@ class _Dispatch:
             if len(self._away) >= _ENOUGH:
                 self._stop.set()
             return
+        except Unavailable as away:
+            # The ledger's trouble is no letter's. The dot was certainly not written; if the ledger
+            # can be told so, nobody has to wait for the lease or to look for evidence.
+            unsent = NotTried(reason=str(away))
+            with contextlib.suppress(Unavailable):
+                deliveries.settle(self._db, claimed, unsent, now=_now())
+                self._log_outcome(claimed, unsent, began=began)
+            raise
+        now, chance = _now(), random.random()  # noqa: S311 - nothing secret about it
+        if isinstance(outcome, NotTried) and outcome.trouble:
+            self._trouble = outcome.reason
+            self._stop.set()
+        # The outcome before anything else: until it is on record, a crash leaves a doubt.
+        ours = self._record(claimed, outcome, now=now, chance=chance)
+        self._log_outcome(claimed, outcome, began=began, authority=authority, ours=ours)
+        self._judge_relay(outcome, now=now, chance=chance)
 
+    def _handed_over(self, transport: Transport, claimed: Claim, data: bytes) -> Outcome:
         def commit_intent(session: Session) -> bool:
             granted = deliveries.intend(
                 self._db,
@@ -348,7 +378,7 @@ class _Dispatch:
             self._log("delivery.intended", claimed, tell=log.debug, ours=granted)
             return granted and self._marked()
 
-        outcome: Outcome = transport.send(
+        return transport.send(
             claimed.envelope_sender,
             claimed.recipient,
             data,
@@ -356,14 +386,23 @@ class _Dispatch:
             envelope_id=claimed.token,
             notify=self._outbox.notify,
         )
-        now, chance = _now(), random.random()  # noqa: S311 - nothing secret about it
-        self._judge_relay(outcome, now=now, chance=chance)
-        ours = deliveries.settle(
-            self._db, claimed, outcome, now=now, patience=self._outbox.patience, chance=chance
-        )
+
+    def _record(self, claimed: Claim, outcome: Outcome, *, now: datetime, chance: float) -> bool:
+        """Record what came of an attempt; whether it was still ours to record."""
+
+        def settle() -> bool:
+            return deliveries.settle(
+                self._db, claimed, outcome, now=now, patience=self._outbox.patience, chance=chance
+            )
+
+        try:
+            ours = settle()
+        except Unavailable:
+            # What the relay has said is worth another try: a new connection, or a longer wait.
+            ours = settle()
         if not ours and not isinstance(outcome, NotTried):
             deliveries.answer_late(self._db, claimed, outcome, now=now)
-        self._log_outcome(claimed, outcome, began=began, authority=authority, ours=ours)
+        return ours
 
     def _log_outcome(
         self,
@@ -425,8 +464,6 @@ class _Dispatch:
     def _judge_relay(self, outcome: Outcome, *, now: datetime, chance: float) -> None:
         match outcome:
             case NotTried(trouble=True):
-                self._trouble = outcome.reason
-                self._stop.set()
                 relays.fails(self._db, self._place, reason=outcome.reason, chance=chance, now=now)
                 log.error("relay.in_trouble", run=self._run.id, relay=self._place)
             case Accepted() | Deferred() | Rejected() if self._troubled:
@@ -445,13 +482,15 @@ class _Dispatch:
                 name = message_name(
                     message.year, message.authority_code, message.authority_name, sha256
                 )
-                self._archive.put(name, data)
+                with _asking_the_archive():
+                    self._archive.put(name, data)
                 if messages.freeze(self._db, message, dated=now, eml=name, eml_sha256=sha256):
                     return data, message.authority_code
                 message = messages.read(self._db, claimed.message_id)
         assert message.eml is not None  # noqa: S101 - frozen by whoever came first
         assert message.eml_sha256 is not None  # noqa: S101
-        return self._archive.get(message.eml, message.eml_sha256), message.authority_code
+        with _asking_the_archive():
+            return self._archive.get(message.eml, message.eml_sha256), message.authority_code
 
     def _written(self, message: messages.Message, date: datetime, *, redirect_to: str) -> bytes:
         from pipeline import wording
@@ -473,12 +512,14 @@ class _Dispatch:
             extra["X-Redirected-From"] = meant
             words = replace(words, subject=f"[redirected from {meant}] {words.subject}")
             recipients = [Recipient(address=redirect_to, name="", role="redirect", kind="to")]
+        with _asking_the_archive():
+            pdf = self._archive.get(message.pdf, message.pdf_sha256)
         return compose_message(
             wording=words,
             sender=message.mailbox,
             reply_to=message.reply_to,
             recipients=recipients,
-            pdf=self._archive.get(message.pdf, message.pdf_sha256),
+            pdf=pdf,
             pdf_filename=pdf_filename(message.year, message.authority_name),
             message_id=message.message_id,
             date=date,
