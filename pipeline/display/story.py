@@ -1,50 +1,26 @@
 """The whole story of one letter, for reading."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.delivery import ATTENTION_FIRST, LEASED, NEEDS_A_PERSON, Mode, State
+from pipeline.delivery import ATTENTION_FIRST, Mode, State
 from pipeline.display.console import LONDON, counted, out, row, say, style_of
-from pipeline.display.words import NO_SIGN, STANDS, how_to_resolve, moment, who
+from pipeline.display.happened import Line, happened
+from pipeline.display.words import NO_SIGN, STANDS, how_to_resolve, moment
 
 _IN = {
     Mode.LIVE: "to the authority",
     Mode.REDIRECT: "redirected to one inbox, a rehearsal",
     Mode.CAPTURE: "captured on this machine, a rehearsal",
 }
-_TO_BE = {
-    Mode.LIVE: "to be sent to {people}.",
-    Mode.REDIRECT: "a rehearsal, to be redirected to {people}.",
-    Mode.CAPTURE: "a rehearsal, to be kept on this machine for {people}.",
-}
 _KEPT = "kept on this machine"
-_SETTLED = {
-    State.ACCEPTED: "the relay has taken it",
-    State.DELIVERED: "it was delivered",
-    State.BOUNCED: "it came back, not delivered",
-    State.QUEUED: "it has not gone, and is sent again",
-    State.CANCELLED: "it is given up, and not sent again by itself",
-}
 _OVER = frozenset({State.ACCEPTED, State.DELIVERED, State.CANCELLED})
-_UNTOLD = frozenset({"delivery_moved", "message_frozen"})
 _CLOCK = 8  # columns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One thing that happened: when, what in words, and what somebody or some machine said."""
-
-    at: datetime
-    text: str
-    said: str | None = None
-    style: str = ""
 
 
 def print_letter(facts: Mapping[str, Any], *, console: Console = out) -> None:
@@ -225,169 +201,6 @@ def _print_happened(lines: Sequence[Line]) -> None:
         if line.said:
             row(out, "", f"“{one_line(line.said)}”", width=_CLOCK, indent=4, style="dim")
     out.print()
-
-
-def happened(facts: Mapping[str, Any]) -> list[Line]:
-    """What happened to one letter, oldest first: one line for each attempt to send it."""
-    deliveries = {one["id"]: one for one in facts["deliveries"]}
-    messages = {one["id"]: one for one in facts["messages"]}
-    lines: list[Line] = []
-    for event in facts["events"]:
-        line = _moved(event, deliveries) if event["kind"] == "delivery_moved" else None
-        if event["kind"] not in _UNTOLD:
-            line = _told(event, messages, deliveries)
-        if line is not None:
-            lines.append(line)
-    for one in deliveries.values():
-        if State(one["state"]) in LEASED and one["attempts"]:
-            last = one["attempts"][-1]
-            lines.append(
-                Line(
-                    at=datetime.fromisoformat(last["claimed_at"]),
-                    text=f"Being sent, by {who(last['owner'])}: {one['recipient']}",
-                    style="yellow",
-                )
-            )
-    return _merged(sorted(lines, key=lambda line: line.at))
-
-
-def _merged(lines: Sequence[Line]) -> list[Line]:
-    """The same again and again, as of a relay that is away, is said once."""
-    found: list[Line] = []
-    for _, same in groupby(lines, key=lambda line: (line.text, line.said, line.style)):
-        first, *others = same
-        if others:
-            last = others[-1].at.astimezone(LONDON)
-            again = f"the same {counted(len(others), 'more time', 'more times')}"
-            until = f"until {last.day} {last:%B, %H:%M:%S}"
-            first = replace(first, text=f"{first.text} ({again}, {until})")
-        found.append(first)
-    return found
-
-
-def _told(
-    event: Mapping[str, Any],
-    messages: Mapping[int, Mapping[str, Any]],
-    deliveries: Mapping[int, Mapping[str, Any]],
-) -> Line:
-    """What happened besides deliveries."""
-    by = f" by {event['person']}" if event["person"] else ""
-    said, style = None, ""
-    match event["kind"]:
-        case "run_opened":
-            text = f"The year's letters were composed{by}."
-        case "run_approved":
-            text = f"The year's letters were approved{by}."
-        case "run_paused":
-            text, style = f"Sending the year's letters was paused{by}.", "yellow"
-            said = event.get("reason")
-        case "run_resumed":
-            text = f"Sending the year's letters was let go on{by}."
-        case "letter_prepared":
-            text = f"The letter was made and proved: {counted(event['pages'], 'page')}."
-        case "letter_faulted":
-            text, said, style = "The letter could not be made.", event["reason"], "bold red"
-        case "letter_withheld":
-            text, said, style = f"Withheld{by}.", event["reason"], "yellow"
-        case "letter_released":
-            text = f"Released{by}: it may be sent."
-        case "message_created":
-            planned = _to_be(event, messages)
-            text = f"{planned[:1].upper()}{planned[1:]}"
-        case "resend_requested":
-            text, said = f"Asked for again{by}: {_to_be(event, messages)}", event["reason"]
-        case "answer_late":
-            to = _recipient(event, deliveries)
-            text = f"An answer came, too late to change anything: {to}"
-            said = event.get("said")
-        case other:
-            to = f", {_recipient(event, deliveries)}" if event.get("delivery") else ""
-            text = f"{str(other).replace('_', ' ').capitalize()}{by}{to}."
-            said = event.get("said") or event.get("reason")
-    at = datetime.fromisoformat(event["at"])
-    return Line(at=at, text=text, said=said, style=style)
-
-
-def _to_be(event: Mapping[str, Any], messages: Mapping[int, Mapping[str, Any]]) -> str:
-    return _TO_BE[Mode(event["mode"])].format(people=_people(event, messages))
-
-
-def _people(event: Mapping[str, Any], messages: Mapping[int, Mapping[str, Any]]) -> str:
-    """Whom a message is for, by address and role; and whom in copy."""
-    known = {
-        one["address"]: one
-        for one in (
-            messages[event["message"]]["recipients"] if event["message"] in messages else ()
-        )
-    }
-    told = []
-    for address in event["recipients"]:
-        one = known.get(address)
-        roles = ", ".join(one["roles"]).replace("_", " ") if one else ""
-        copy = "in copy " if one and one["kind"] == "cc" else ""
-        told.append(f"{copy}{address} ({roles})" if roles else f"{copy}{address}")
-    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
-
-
-def _recipient(event: Mapping[str, Any], deliveries: Mapping[int, Mapping[str, Any]]) -> str:
-    one = deliveries.get(event["delivery"])
-    return str(one["recipient"]) if one else "a recipient"
-
-
-def _moved(event: Mapping[str, Any], deliveries: Mapping[int, Mapping[str, Any]]) -> Line | None:
-    """A move of a delivery, if it ends an attempt or was made by somebody."""
-    source, target = State(event["from"]), State(event["to"])
-    if target in LEASED:
-        return None  # the attempt's end says it all
-    to = _recipient(event, deliveries)
-    one = deliveries.get(event["delivery"])
-    by = f" by {event['person']}" if event["person"] else ""
-    said = event.get("evidence") or event.get("said")
-    text, style = "", "bold red" if target in NEEDS_A_PERSON else ""
-    if source in LEASED and one is not None:
-        text, said = _attempted(one, event, target)
-    elif source is State.IN_DOUBT:
-        text = f"The doubt was settled{by or ' by evidence'}, {_SETTLED[target]}: {to}"
-    elif target is State.EXPIRED:
-        text = f"Given up: {to}"
-    elif target is State.CANCELLED:
-        text = f"Not sent any more, stopped{by}: {to}"
-    elif target is State.DELIVERED:
-        text = f"Delivered, as a report says: {to}"
-    elif target is State.BOUNCED:
-        text = f"Came back, not delivered: {to}"
-    else:
-        text = f"{STANDS[target].capitalize()}: {to}"
-    at = datetime.fromisoformat(event["at"])
-    return Line(at=at, text=text, said=said, style=style)
-
-
-def _attempted(
-    one: Mapping[str, Any], event: Mapping[str, Any], target: State
-) -> tuple[str, str | None]:
-    """What came of one attempt, and what was said of it."""
-    to, said = one["recipient"], event.get("said")
-    attempt: Mapping[str, Any] = next(
-        (each for each in one["attempts"] if each["number"] == event.get("attempt")), {}
-    )
-    relay = f"the relay {attempt['relay']}" if attempt.get("relay") else "the relay"
-    captured = Mode(one["mode"]) is Mode.CAPTURE
-    if said in NO_SIGN:
-        sure = "nothing had been sent" if target is State.QUEUED else "it may have gone, or not"
-        return f"Broken off, as {NO_SIGN[str(said)]}; {sure}: {to}", None
-    if target is State.ACCEPTED:
-        text = "Kept on this machine" if captured else f"Taken by {relay}"
-    elif target is State.IN_DOUBT:
-        text = f"In doubt: handed to {relay}, and no answer came"
-    elif target is State.REJECTED and said and said[:3].isdigit():
-        text = "Refused for good by the relay"
-    elif target is State.REJECTED:
-        text = "It could not be sent"
-    elif attempt.get("outcome") == "deferred":
-        text = "Put off by the relay, to be tried again"
-    else:
-        text = "Not sent yet, to be tried again"
-    return f"{text}: {to}", said
 
 
 def _print_letter(facts: Mapping[str, Any]) -> None:
