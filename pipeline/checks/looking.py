@@ -10,7 +10,7 @@ from functools import partial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.checks import databases, keeping, mail, making, program
+from pipeline.checks import databases, keeping, mail, making, program, returned
 from pipeline.checks.found import Check, bounded, guarded
 from pipeline.delivery import Mode
 from pipeline.errors import LettersError
@@ -112,6 +112,12 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
             partial(mail.relay, settings, now),
             fix="Check smtp.host, the network, and whatever answers its name servers' questions.",
         )
+    yield from bounded(
+        returned.CHECK,
+        NETWORK_SECONDS,
+        partial(returned.returned, settings),
+        fix="Check that the mail server in reports.mailbox can be reached.",
+    )
 
 
 def _secrets(settings: Settings) -> list[str]:
