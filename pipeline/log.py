@@ -60,7 +60,7 @@ _NUMBERS = frozenset(
 )
 _WORDS = {
     "authority": re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,39}"),
-    "queue_id": re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}"),
+    "queue_id": re.compile(r"(?=.*\d)[A-Za-z0-9][A-Za-z0-9._-]{0,79}"),
     "relay": re.compile(r"[A-Za-z0-9\[][A-Za-z0-9.:\[\]_-]*( port \d{1,5})?|captured mail"),
     "status": re.compile(r"[245]\.\d{1,3}\.\d{1,3}"),
     "outcome": re.compile(r"[a-z_]{1,30}"),

@@ -90,6 +90,13 @@ def test_no_field_takes_an_address_a_name_or_a_sentence(file: Path, field: str) 
     assert {line[field] for line in lines(file)} == {log.LEFT_OUT}
 
 
+def test_a_queue_id_is_no_persons_name(file: Path) -> None:
+    ids = ["4bX1yz0abcz1Q", "1abcDE-000001-2x", "xAN9Zq01012345"]
+    for value in [*ids, "mary.smith", "mary"]:
+        log.info("delivery.settled", queue_id=value)
+    assert [line["queue_id"] for line in lines(file)] == [*ids, log.LEFT_OUT, log.LEFT_OUT]
+
+
 @given(st.sampled_from(KNOWN), st.text() | st.emails())
 def test_whatever_is_logged_holds_no_address(field: str, value: str) -> None:
     kept = log._only_harmless(None, "info", {"event": "x", field: value})
