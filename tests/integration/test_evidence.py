@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,9 @@ from pipeline.mailbox import Maildir
 from pipeline.relaylog import RelayLog
 from pipeline.report import Kind
 from pipeline.schema import Event, Returned
+from pipeline.transport import Relay, Session, Transport
 from tests.integration.test_ledger import LEASE, LIVE, count, letter, opened, prepare_all
+from tests.postfix import COUNCIL, Postfix, running_postfix
 
 KEY = b"a key that only the tests have"
 OWN = ReturnAddress(mailbox="bounces@ombudsman.example", keys=(KEY,))
@@ -694,3 +696,159 @@ def test_two_that_read_at_once_record_each_thing_once(office: Office, db_url: st
         )  # fmt: skip
     told = [(move.delivery_id, move.target) for one in readings for move in one.moved]
     assert len(told) == len(set(told))
+
+
+# ------------------------------------------------------------------- the relay's log
+
+
+@pytest.fixture(scope="module")
+def postfix() -> Iterator[Postfix]:
+    with running_postfix() as running:
+        yield running
+
+
+def handed(office: Office, one: Delivery, postfix: Postfix, to: str, *, dot: bool) -> Claim:
+    """Hand a delivery to a real relay and die before the answer; without the dot, before that."""
+    claimed = office.attempt(one, None, intended=False)
+    text = (
+        f"From: letters@ombudsman.test\r\nTo: {to}\r\nMessage-ID: {one.message_id}\r\n"
+        "Subject: Annual review letter\r\n\r\n" + "Dear Chief Executive\r\n" * 2000
+    )
+
+    def commit(session: Session) -> bool:
+        assert deliveries.intend(
+            office.db,
+            claimed,
+            relay=f"{session.host}:{session.port}",
+            local_host=session.local_host,
+            local_port=session.local_port,
+            lease=timedelta(0),
+            now=now(),
+        )
+        return dot
+
+    with Transport(Relay(host=postfix.host, port=postfix.late_port)) as transport:
+        outcome = transport.send(one.sender, to, text.encode(), commit)
+    assert isinstance(outcome, Accepted) is dot
+    postfix.settle()
+    return claimed
+
+
+@pytest.fixture
+def near(db: Database, tmp_path: Path, postfix: Postfix) -> Office:
+    """Two letters to mailboxes of a real relay, whose log can be read."""
+    told = [letter(code) for code in ("A", "B")]
+    for one, names in zip(told, (("chief", "other"), ("nobody", "link")), strict=True):
+        for recipient, name in zip(one.recipients, names, strict=True):
+            recipient["address"] = f"{name}@{COUNCIL}"  # type: ignore[index]
+    run = opened(db, *told)
+    prepare_all(db, run)
+    messages.plan(db, run.id, MARKED, now=now() - timedelta(minutes=5))
+    maildir = tmp_path / "bounces"
+    for name in ("tmp", "new", "cur"):
+        (maildir / name).mkdir(parents=True)
+    archive = Archive(str(tmp_path / "archive"))
+    return Office(db=db, run=run, archive=archive, maildir=maildir, log=postfix.log)
+
+
+def test_the_log_settles_doubts_both_ways_and_nothing_else_does(
+    near: Office, postfix: Postfix
+) -> None:
+    taken, absent, bounced, _ = near.deliveries()
+    before = [len(postfix.copies(one.recipient)) for one in (taken, absent)]
+    handed(near, taken, postfix, taken.recipient, dot=True)
+    handed(near, absent, postfix, absent.recipient, dot=False)
+    handed(near, bounced, postfix, bounced.recipient, dot=True)
+    log, near.log = near.log, None
+    blind = near.quiet()
+    everyone = [taken, absent, bounced]
+    assert {near.state(one) for one in everyone} == {State.IN_DOUBT}
+    assert [one.sent.delivery_id for one in blind.unsettled] == [one.id for one in everyone]
+    near.log = log
+    reading = near.quiet()
+    assert reading.unsettled == []
+    assert near.moves(taken)[-2:] == [("in_doubt", "accepted"), ("accepted", "delivered")]
+    assert near.moves(absent)[-1] == ("in_doubt", "queued")
+    assert near.moves(bounced)[-2:] == [("in_doubt", "accepted"), ("accepted", "bounced")]
+    [queued] = [one for one in reading.moved if one.target is State.QUEUED]
+    assert "data=0/1" in queued.because
+    [back] = [one for one in reading.moved if one.target is State.BOUNCED]
+    assert "status=bounced" in back.because
+    record = near.everything()
+    assert not near.quiet().is_news
+    assert near.everything() == record
+    # and what was proved absent goes, once
+    handed(near, absent, postfix, absent.recipient, dot=True)
+    near.quiet()
+    assert near.state(absent) is State.DELIVERED
+    after = [len(postfix.copies(one.recipient)) for one in (taken, absent)]
+    assert after == [number + 1 for number in before]
+
+
+@pytest.mark.parametrize("lacking", ["port", "elsewhere", "log", "another's"])
+def test_without_proof_a_doubt_stays(
+    near: Office, postfix: Postfix, lacking: str, tmp_path: Path
+) -> None:
+    absent = near.deliveries()[0]
+    handed(near, absent, postfix, absent.recipient, dot=False)
+    a = schema.attempts
+    with near.db.write() as connection:
+        match lacking:
+            case "port":
+                connection.execute(sa.update(a).values(local_port=None))
+            case "elsewhere":
+                connection.execute(
+                    sa.update(a).values(relay="relay.example:25", local_host="192.0.2.7")
+                )
+            case "log":
+                near.log = tmp_path / "no-such.log"
+            case _:
+                connection.execute(sa.update(a).values(local_port=a.c.local_port - 1))
+    reading = near.quiet()
+    [left] = reading.unsettled
+    assert left.sent.delivery_id == absent.id
+    assert left.reason.endswith(".")
+    assert near.state(absent) is State.IN_DOUBT
+    assert reading.moved == []
+
+
+def test_a_doubt_of_a_year_that_was_given_up_is_never_sent(near: Office, postfix: Postfix) -> None:
+    absent = near.deliveries()[0]
+    handed(near, absent, postfix, absent.recipient, dot=False)
+    near.log, log = None, near.log
+    near.quiet()
+    with near.db.write() as connection:
+        connection.execute(sa.update(schema.runs).values(cancelled_at=now()))
+    near.log = log
+    near.quiet()
+    assert near.moves(absent)[-1] == ("in_doubt", "cancelled")
+
+
+def test_a_report_outweighs_what_the_log_told(near: Office, postfix: Postfix) -> None:
+    taken = near.deliveries()[0]
+    handed(near, taken, postfix, taken.recipient, dot=True)
+    near.quiet()
+    assert near.state(taken) is State.DELIVERED
+    near.put(reported(taken, "failed"))
+    near.quiet()
+    assert near.moves(taken)[-1] == ("delivered", "bounced")
+
+
+@pytest.mark.parametrize(
+    ("relay", "local_host", "here"),
+    [
+        ("127.0.0.1:25", "127.0.0.1", True),
+        ("[::1]:25", "::1", True),
+        ("localhost:25", None, True),
+        ("relay.example:25", "127.0.0.1", True),
+        ("192.0.2.7:25", "192.0.2.7", True),
+        ("192.0.2.7:25", "192.0.2.8", False),
+        ("relay.example:25", "192.0.2.8", False),
+        ("relay.example:25", None, False),
+        (None, None, False),
+    ],
+)
+def test_only_a_relay_on_this_machine_writes_its_log(
+    relay: str | None, local_host: str | None, *, here: bool
+) -> None:
+    assert evidence.is_here(relay, local_host) is here
