@@ -60,7 +60,9 @@ def test_a_session_terminated_within_a_transaction_loses_nothing(
 
 
 @on_postgresql
-@pytest.mark.parametrize("point", ["claim", "claimed", "intent", "intended", "answered", "outcome-commit"])
+@pytest.mark.parametrize(
+    "point", ["claim", "claimed", "intent", "intended", "answered", "outcome-commit"]
+)
 def test_a_session_terminated_between_two_transactions_is_opened_again(
     scene: Scene, postgres: PostgresServer, point: str
 ) -> None:

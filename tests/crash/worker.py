@@ -37,7 +37,7 @@ from sqlalchemy import event
 from pipeline import transport
 from pipeline.archive import Archive
 from pipeline.database import Database
-from pipeline.delivery import Mode
+from pipeline.delivery import Mode, Pace
 from pipeline.dispatch import Outbox, dispatch
 from pipeline.envelope import ReturnAddress
 from pipeline.errors import LettersError
@@ -66,7 +66,8 @@ class Order:
 
     At `point`, once it has been passed `after` times, the worker is killed, or with `stop` stands
     still until it is told to go on. Or it is killed after so many `steps` of any kind (statements,
-    commits, octets written and read) and some more seconds (`delay`). `output` is the file that
+    commits, octets written and read) and some more seconds (`delay`). Times are in seconds, `pace`
+    is that between two letters. `output` is the file that
     gets what it prints.
     """
 
@@ -77,6 +78,7 @@ class Order:
     relay: Mapping[str, Any]
     connections: int = 1
     lease: float = 180.0
+    pace: float = 0.0
     only: list[int] | None = None
     point: str = ""
     after: int = 0
@@ -219,6 +221,7 @@ def send(order: Order) -> int:
                 relay=lambda: Relay(**order.relay),
                 maildir=Path("/nonexistent"),
                 connections=order.connections,
+                pace=Pace(overall=timedelta(seconds=order.pace)),
             ),
             only=order.only,
             lease=timedelta(seconds=order.lease),
