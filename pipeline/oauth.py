@@ -179,12 +179,17 @@ class RefreshToken:
             self._in_memory = None
 
 
+def may_rewrite(file: Path) -> bool:
+    """Whether a new refresh token can be kept in this file: it and its folder may be written."""
+    target = file.resolve()
+    return all(os.access(each, os.W_OK, effective_ids=True) for each in (target, target.parent))
+
+
 def _rewrite(file: Path, text: str) -> None:
+    if not may_rewrite(file):
+        raise PermissionError(errno.EACCES, "the file or its folder is read only")
     target = file.resolve()
     status = target.stat()
-    if not os.access(target, os.W_OK, effective_ids=True):
-        # Replacing it would work all the same, where the folder may be written.
-        raise PermissionError(errno.EACCES, "the file is read only")
     made, name = tempfile.mkstemp(prefix=".token-", dir=target.parent)
     try:
         with os.fdopen(made, "w", encoding="utf-8") as opened:

@@ -8,7 +8,8 @@ the two apart, smtplib raises the same ones on both sides; the position in the c
 
 The answer is a value from `pipeline.delivery`, never an exception. `NotTried` with `trouble` is
 what concerns every letter alike: no connection, TLS, authentication, 421, throttling, and a relay
-that refuses our sender at MAIL, which must not mark a whole year's letters as refused one by one.
+that refuses our sender, which must not mark a whole year's letters as refused one by one. Some say
+that only after the dot; then the dot was written, and the relay says that it took nothing.
 """
 
 import base64

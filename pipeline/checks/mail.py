@@ -8,6 +8,7 @@ from pipeline import bootstrap
 from pipeline.address import ascii_address, split_mailbox
 from pipeline.checks.found import Check, Looking, fault, note, ok, size, warning
 from pipeline.delivery import Mode, NotTried
+from pipeline.oauth import may_rewrite
 from pipeline.settings import Settings
 from pipeline.source import LONDON
 from pipeline.transport import Offer, Relay, look
@@ -94,6 +95,8 @@ def relay(settings: Settings, now: datetime) -> Looking[None]:
             yield fault("relay", seen.reason, _fix(seen.reason))
         case Offer():
             yield from _offer(seen, _login(settings, known), now)
+            if known.token is not None:
+                yield from _refresh_token(settings)
             if known.security == "none" and not known.loopback:
                 yield warning(
                     "relay encryption",
@@ -116,6 +119,17 @@ def _login(settings: Settings, known: Relay) -> str | None:
     if until is not None:
         good = f" that is good until {until.astimezone(LONDON):%H:%M on %-d %B}, London time"
     return f"It lets {known.username} in with an access token{good}."
+
+
+def _refresh_token(settings: Settings) -> Iterator[Check]:
+    """Where a new refresh token would be kept, if not in the file that it takes the place of."""
+    file = settings.path(settings.oauth2.refresh_token_file)
+    if settings.oauth2.refresh_token_file and not may_rewrite(file):
+        yield note(
+            "refresh token",
+            f"This program may not write {file} and its folder, so a new one is kept only until it "
+            "ends.",
+        )
 
 
 def _offer(offer: Offer, login: str | None, now: datetime) -> Iterator[Check]:

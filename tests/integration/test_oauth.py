@@ -747,6 +747,7 @@ REFUSALS = [
     ("MAIL", "501 5.1.7 Invalid address"),
     ("MAIL", "501 sender must be the account"),
     ("RCPT", f"553 5.7.1 <bounces@ombudsman.test>: Sender address rejected: not owned by {USER}"),
+    ("RCPT", "450 4.1.8 <bounces@ombudsman.test>: Sender address rejected: Domain not found"),
     ("DATA", f"554 5.2.252 SendAsDenied; {USER} not allowed to send as bounces@ombudsman.test"),
     (
         "DATA",
@@ -848,6 +849,29 @@ def test_the_check_says_what_is_wrong_with_tokens(
     one = checked(settings)["relay login"]
     assert "client secret file that oauth2.client_secret_file names cannot be read" in one.fix
     assert SECRET not in repr(one)
+
+
+def test_the_check_says_where_a_new_refresh_token_is_kept_if_not_in_its_file(
+    certificates: Certificates, endpoint: TokenEndpoint, relay: TokenRelay
+) -> None:
+    with servers.folder("letters-oauth-") as place:
+        file = place / "refresh-token"
+        file.write_text(REFRESH, "ascii")
+        authority = place / "ca.pem"
+        authority.write_bytes(certificates.authority.read_bytes())
+        more: dict[str, Any] = {
+            "smtp": {"ca_file": str(authority)},
+            "oauth2": {"refresh_token_file": str(file), "client_secret_file": ""},
+        }
+        settings = settings_of(place / "site", relay, endpoint, certificates, **more)
+        assert "refresh token" not in checked(settings)
+        file.chmod(0o444)
+        place.chmod(0o555)
+        with as_nobody():
+            told = checked(settings)["refresh token"]
+        place.chmod(0o755)
+    assert told.state is Kind.NOTE
+    assert told.found.startswith(f"This program may not write {file} and its folder, so a new one")
 
 
 def test_a_token_may_come_from_a_command_in_the_project_s_folder(
