@@ -48,8 +48,10 @@ TROUBLES: dict[str, tuple[Place, str]] = {
     ),
     "another's certificate": (
         lambda p: {
-            "host": "localhost", "port": p.tls_port,
-            "security": "starttls", "ca_file": str(p.authority),
+            "host": "localhost",
+            "port": p.tls_port,
+            "security": "starttls",
+            "ca_file": str(p.authority),
         },
         "certificate is not trusted: Hostname mismatch",
     ),
