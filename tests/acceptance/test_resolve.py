@@ -3,10 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from pipeline import owner, schema
+from pipeline.database import Database
 from tests.acceptance.site import Site, part_of_the_sample
 from tests.acceptance.terminal import Terminal
 from tests.relays import DROP, PLAIN_ANSWERS, WaywardRelay
@@ -162,3 +166,39 @@ def test_on_a_terminal_it_is_shown_and_asked(doubtful: tuple[Site, WaywardRelay]
     assert states(site) == {CHIEF: "accepted", LINK: "cancelled"}
     site.letters("send", "2020")
     assert relay.messages == []
+
+
+def test_a_worker_that_may_only_be_stopped_is_not_overtaken(
+    doubtful: tuple[Site, WaywardRelay],
+) -> None:
+    site, relay = doubtful
+
+    def tried_by(who: str) -> None:
+        """As if this process had been given up by others a moment after its intent."""
+        values = {"owner": who, "outcome": "abandoned", "reply": "the lease is over"}
+        ledger = Database(site.environment["LETTERS_DATABASE__URL"])
+        with ledger.write() as connection:
+            now = datetime.now(UTC)
+            connection.execute(sa.update(schema.attempts).values(**values, intent_at=now))
+        ledger.close()
+
+    requeue = ("resolve", STEVENAGE, "--requeue", "--note", "data=0/1", "--yes")
+    tried_by(owner.identity())
+    shown = site.letters("resolve", STEVENAGE, expect=1).stdout
+    assert "gave no sign of life any more" in shown
+    assert "It is not known to have ended" in shown
+    refused = site.letters(*requeue, expect=2).stderr
+    assert "It may only have been stopped, and could still finish" in refused
+    assert set(states(site).values()) == {"in_doubt"}
+    # of a process that has certainly ended nothing is to be feared
+    host, boot, namespace, *_ = owner.identity().split("/")
+    tried_by("/".join((host, boot, namespace, "4194304", "1", "1")))
+    site.letters(*requeue, "--to", CHIEF)
+    # what is given up lets a person write again, which may end in doubt as well
+    site.letters("resolve", STEVENAGE, "--cancel", "--note", "by post", "--yes")
+    assert states(site) == {CHIEF: "queued", LINK: "cancelled"}
+    site.letters("send", "2020")
+    relay.answers["DOT"] = DROP
+    again = ("resend", STEVENAGE, "--reason", "after all", "--yes", "--to", LINK)
+    done = site.letters(*again, expect=1).stdout
+    assert f"how to settle the doubt: letters resolve {STEVENAGE} --year 2020" in done
