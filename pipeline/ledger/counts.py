@@ -8,8 +8,7 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.delivery import Mode, State
-from pipeline.ledger import runs, story
+from pipeline.delivery import NEEDS_A_PERSON, Mode, State
 from pipeline.ledger.reports import FOR_A_PERSON
 from pipeline.schema import Returned, Step
 
@@ -58,12 +57,6 @@ class Counts:
 
 def count(db: Database) -> Counts:
     """Count everything."""
-    pressing = {
-        (run.year, mode): story.summary(db, run, mode).needs_a_person
-        for run in (runs.find_run(db, year) for year in runs.years(db))
-        if run is not None
-        for mode in Mode
-    }
     r, s, relays, mail = schema.runs, schema.starts, schema.relays, schema.returned_mail
     with db.read() as connection:
         live = connection.execute(
@@ -85,11 +78,7 @@ def count(db: Database) -> Counts:
             letters=letters,
             deliveries=deliveries,
             paused={run.year: run.paused_at is not None for run in live},
-            pressing={
-                (year, mode): number
-                for (year, mode), number in pressing.items()
-                if mode is Mode.LIVE or (year, mode, State.QUEUED) in deliveries
-            },
+            pressing=_pressing(connection, letters, deliveries),
             doubts=_doubts(connection),
             newest=connection.scalar(
                 sa.select(schema.events.c.at).order_by(schema.events.c.id.desc()).limit(1)
@@ -154,6 +143,35 @@ def _deliveries(connection: sa.Connection) -> dict[tuple[int, Mode, State], int]
         .group_by(r.c.year, d.c.mode, d.c.state)
     )
     return {(row[0], Mode(row[1]), State(row[2])): row[3] for row in rows}
+
+
+def _pressing(
+    connection: sa.Connection,
+    letters: Mapping[tuple[int, str], int],
+    deliveries: Mapping[tuple[int, Mode, State], int],
+) -> dict[tuple[int, Mode], int]:
+    """What somebody has to look at, as `story.summary` counts it, in one go for all modes."""
+    table, r, m, d = schema.letters, schema.runs, schema.messages, schema.deliveries
+    latest = sa.select(sa.func.max(m.c.id)).group_by(m.c.letter_id, m.c.mode)
+    rows = connection.execute(
+        sa.select(r.c.year, d.c.mode, sa.func.count())
+        .join_from(d, table, table.c.id == d.c.letter_id)
+        .join(r, r.c.id == table.c.run_id)
+        .where(
+            r.c.cancelled_at.is_(None),
+            table.c.withheld_at.is_(None),
+            d.c.state.in_([state.value for state in NEEDS_A_PERSON]),
+            d.c.message_id.in_(latest),
+        )
+        .group_by(r.c.year, d.c.mode)
+    )
+    failed = {(row[0], Mode(row[1])): row[2] for row in rows}
+    years = {year for year, _ in letters}
+    modes = {(year, Mode.LIVE) for year in years} | {(year, mode) for year, mode, _ in deliveries}
+    return {
+        (year, mode): failed.get((year, mode), 0) + letters.get((year, "fault"), 0)
+        for year, mode in sorted(modes)
+    }
 
 
 def _doubts(connection: sa.Connection) -> dict[Mode, datetime]:

@@ -13,13 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.delivery import Lost, Mode
+from pipeline.delivery import Lost, Mode, Rejected, Reply
 from pipeline.errors import Refused, Unavailable
-from pipeline.ledger import counts, deliveries, holds, letters, relays, starts
+from pipeline.ledger import counts, deliveries, holds, letters, messages, relays, starts, story
 from pipeline.ledger.letters import Faulted
+from pipeline.ledger.messages import Request
 from pipeline.metrics import exposition, served
 from pipeline.schema import Returned, Step
-from tests.integration.test_ledger import LEASE, NOW
+from tests.integration.test_ledger import LEASE, LIVE, NOW
 from tests.integration.test_reconcile import Site, planned, site
 
 __all__ = ["planned", "site"]
@@ -63,6 +64,29 @@ def test_letters_and_deliveries_are_counted_every_state_of_them(site: Site) -> N
     assert found["letters_paused{year=2020}"] == 0
     holds.pause(site.db, site.run, because="wait", person="tester", now=NOW)
     assert told(site.db)["letters_paused{year=2020}"] == 1
+
+
+def test_what_needs_a_person_is_what_the_years_summary_says(planned: Site) -> None:
+    def same() -> int:
+        summed = story.summary(planned.db, planned.run, Mode.LIVE).needs_a_person
+        assert counts.count(planned.db).pressing == {(2020, Mode.LIVE): summed}
+        return summed
+
+    assert same() == 1
+    gone = Rejected(reply=Reply(code=550, text="5.1.1 unknown"))
+    while claimed := planned.claim():
+        planned.intend(claimed)
+        assert deliveries.settle(planned.db, claimed, gone, now=NOW)
+    assert same() == 5
+    again = Request(reason="another try", person="tester")
+    assert messages.resend(planned.db, 1, LIVE, again, now=NOW).new
+    assert same() == 3
+    planned.change(
+        sa.update(schema.letters)
+        .where(schema.letters.c.id == 2)
+        .values(withheld_at=NOW, withheld_because="wait")
+    )
+    assert same() == 1
 
 
 def test_what_is_not_well_is_told(planned: Site) -> None:
