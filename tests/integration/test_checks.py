@@ -38,7 +38,7 @@ TEMPLATES = Path(__file__).parents[2] / "templates"
 def site(folder: Path, **sections: dict[str, Any]) -> Settings:
     """The settings of a site within a folder of the test's."""
     known: dict[str, dict[str, Any]] = {
-        "database": {"url": f"sqlite:///{folder}/letters.db"},
+        "database": {"url": f"sqlite:///{folder}/letters.db", "mark": str(folder / "mark")},
         "archive": {"url": str(folder / "archive")},
         "mail": {"capture": str(folder / "captured")},
         "template": {"path": str(TEMPLATES / "letter.docx")},
@@ -111,8 +111,8 @@ def test_a_site_that_is_well_is_ready_and_stays_as_it_is(tmp_path: Path) -> None
     assert {one.state for one in found} <= {Kind.OK, Kind.NOTE}, found
     assert [one.check for one in found] == [
         *("settings", "program", "locale", "ledger", "clock", "statistics", "schedule", "runs"),
-        *("archive", "template", "message", "fonts", "LibreOffice", "a letter", "memory", "mail"),
-        *("sender", "captured mail"),
+        *("instance", "archive", "template", "message", "fonts", "LibreOffice", "a letter"),
+        *("memory", "mail", "sender", "captured mail"),
     ]
     assert files(tmp_path) == before
     [statistics] = by_name(found, "statistics")
@@ -552,6 +552,27 @@ def test_statistics_on_a_server(tmp_path: Path, postgres: PostgresServer, on_ser
         connection.execute(sa.text("DROP TABLE remarks"))
     [one] = finished(databases.statistics(settings))
     assert "officers.email; nor remarks (" in one.found
+
+
+# -------------------------------------------------------------------------------------- instance
+
+
+def test_a_ledger_that_may_be_a_copy_is_a_fault_once_mail_would_leave(tmp_path: Path) -> None:
+    settings = filled(tmp_path)
+    live = site(tmp_path, mail={"mode": "live"})
+    one = the(finished(keeping.mark(live)), Kind.NOTE)
+    assert "is new here" in one.found
+    opened(settings)  # which takes the ledger up
+    before = files(tmp_path)
+    assert "is at home here, marked up to" in the(finished(keeping.mark(live)), Kind.OK).found
+    assert files(tmp_path) == before
+    (tmp_path / "mark").unlink()
+    one = the(finished(keeping.mark(live)), Kind.FAULT)
+    assert "this machine knows nothing of it" in one.found
+    assert "letters db confirm --note TEXT" in one.fix
+    the(finished(keeping.mark(settings)), Kind.NOTE)  # while mail is captured
+    (tmp_path / "mark").write_text("scribbled")
+    assert "is damaged" in the(finished(keeping.mark(live)), Kind.FAULT).found
 
 
 # ------------------------------------------------------------------------------------------ runs
