@@ -208,8 +208,9 @@ class _Looking:
                 f"It has been in doubt since {_time(gap.since)} whether it went.",
                 f"letters send {gap.year} looks among the captured mail."
                 if gap.mode is Mode.CAPTURE
-                else f"Look in the relay's log, or ask the recipient; do not send it again before: "
-                f"{_show(gap)}",
+                else "letters reports looks in the relay's log, if reports.relay_log names it; "
+                f"letters resolve {gap.authority} --year {gap.year} shows what is known, and "
+                "settles it. Do not send it again before.",
             )
         live = [runs.find_run(ledger, one) for one in runs.years(ledger) if year in {None, one}]
         going = [one for one in live if one is not None and not one.paused_at]

@@ -41,6 +41,7 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
     yield from guarded("settings", partial(program.settings_read, settings))
     yield from guarded("program", program.program)
     yield from guarded("locale", program.characters)
+    yield from guarded("log", partial(program.log, settings))
     readable = yield from bounded(
         "ledger",
         NETWORK_SECONDS,

@@ -131,6 +131,35 @@ def _locale() -> str:
     return f"locale {locale.setlocale(locale.LC_CTYPE)}"
 
 
+def log(settings: Settings) -> Looking[None]:
+    """Whether what is to be logged can be; nothing is found where nothing is to be."""
+    wanted = settings.log
+    if wanted.level == "off":
+        if wanted.file:
+            yield note(
+                "log",
+                "log.file is set and log.level is off, so nothing is logged.",
+                "Set log.level to info.",
+            )
+        return
+    if not wanted.file:
+        yield ok(
+            "log",
+            f"{wanted.level}, to the standard error of letters serve and letters tick.",
+        )
+        return
+    file = settings.path(wanted.file)
+    writable = os.access(file, os.W_OK) and file.is_file()
+    if writable or (not file.exists() and os.access(file.parent, os.W_OK | os.X_OK)):
+        yield ok("log", f"{wanted.level}, to {file}.")
+    else:
+        yield warning(
+            "log",
+            f"{file} cannot be written to, so nothing is logged. The letters go all the same.",
+            "Name a file in a folder that is there, which whoever runs this may write to.",
+        )
+
+
 def memory(settings: Settings) -> Looking[None]:
     """Whether as many LibreOffice processes as a run starts have room."""
     lanes = settings.convert.workers or len(os.sched_getaffinity(0))

@@ -11,6 +11,8 @@ import pytest
 
 from pipeline import evidence, log
 from pipeline.archive import Archive
+from pipeline.checks import Check, program
+from pipeline.checks import Kind as CheckKind
 from pipeline.database import Database
 from pipeline.dispatch import dispatch
 from pipeline.errors import Unavailable
@@ -20,6 +22,7 @@ from pipeline.log import Form, Level, Log
 from pipeline.mailbox import Mailbox, Maildir
 from pipeline.transport import Relay
 from tests.integration.test_audit import Watched
+from tests.integration.test_checks import site
 from tests.integration.test_dispatch import archive, outbox, run
 from tests.relays import DROP, WaywardRelay
 
@@ -152,3 +155,24 @@ def test_what_comes_back_is_logged_by_its_kind(
     assert read["count"] == 1
     assert read["kind"] in {"other", "unmatched", "unreadable"}
     assert logged.one("evidence.stopped")["error"] == "Unavailable"
+
+
+def test_letters_check_says_whether_there_is_a_log(tmp_path: Path) -> None:
+    def found(**values: str) -> list[Check]:
+        sections = {"log": dict[str, Any](values)}
+        return list(program.log(site(tmp_path / "site", **sections)))
+
+    def only(**values: str) -> Check:
+        [check] = found(**values)
+        return check
+
+    assert found() == []
+    assert only(level="info").state is CheckKind.OK
+    assert only(level="info", file="letters.log").state is CheckKind.OK
+    off = only(file="letters.log")
+    assert (off.state, off.fix) == (CheckKind.NOTE, "Set log.level to info.")
+    lost = only(level="info", file="nowhere/letters.log")
+    assert lost.state is CheckKind.WARNING
+    assert "cannot be written to" in lost.found
+    (tmp_path / "site" / "folder").mkdir()
+    assert only(level="info", file=str(tmp_path / "site" / "folder")).state is CheckKind.WARNING

@@ -299,6 +299,7 @@ def test_old_doubts(planned: Site) -> None:
     found = planned.one(NOW + 2 * DAY)
     assert found.matter is Matter.DOUBT
     assert "22 July 2020 09:00" in found.found, "London time"
+    assert "letters resolve A --year 2020" in found.fix
 
 
 def test_a_letter_that_was_made_and_never_planned(site: Site) -> None:
