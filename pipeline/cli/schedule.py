@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import bootstrap, schedule
+from pipeline import bootstrap, log, schedule
 from pipeline.cli import unforeseen
 from pipeline.cli.metrics import text_now
 from pipeline.cli.options import AsJson, Config, settings_now
@@ -137,6 +137,7 @@ def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG00
 def _tick(settings: Settings, returns: Returns, *, quiet: bool) -> Tick:
     """One look. Everything is opened anew: what was away or was replaced is met afresh."""
     with (
+        _logged(),
         bootstrap.pipeline(settings, writes=True, at_once=False) as pipeline,
         watching(quiet=quiet) as watch,
     ):
@@ -148,6 +149,16 @@ def _tick(settings: Settings, returns: Returns, *, quiet: bool) -> Tick:
             progress=watch,
             returns=returns,
         )
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Log what keeps a whole tick from looking."""
+    try:
+        yield
+    except Exception as error:
+        log.error("tick.failed", error=type(error).__name__)
+        raise
 
 
 def _unforeseen(error: Exception, before: dict[str, LettersError]) -> LettersError:
