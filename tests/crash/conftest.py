@@ -1,5 +1,6 @@
 """One Postfix and one nursery of workers for all of these tests; a fresh ledger for each."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from pipeline import migrate
+from pipeline.database import Database
 from tests.crash.scene import Scene, set_scene
 from tests.crash.worker import Nursery, running_nursery
 from tests.postfix import Postfix, running_postfix
+from tests.postgres import PostgresServer
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +28,31 @@ def nursery() -> Iterator[Nursery]:
     """A nursery that lives as long as the test session."""
     with running_nursery() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite ledger to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "letters.db"
+    db = Database(f"sqlite:///{path}")
+    migrate.upgrade(db)
+    db.close()
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh, migrated database: once for each kind."""
+    if request.param == "sqlite":
+        (tmp_path / "ledger").mkdir()
+        path = tmp_path / "ledger" / "letters.db"
+        shutil.copy(request.getfixturevalue("migrated_file"), path)
+        yield f"sqlite:///{path}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = server.create(template=request.getfixturevalue("migrated"))
+    yield server.url(name)
+    server.drop(name)
 
 
 Setting = Callable[..., Scene]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline import migrate, schema
-from pipeline.database import Database
+from pipeline import schema
 from tests.crash.conftest import Setting
 from tests.crash.invariants import hold
 from tests.crash.scene import Scene
@@ -132,13 +132,10 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 
 @pytest.fixture
-def on_disk(disk: Disk) -> str:
+def on_disk(disk: Disk, migrated_file: Path) -> str:
     """The URL of a ledger on the small disk."""
-    url = f"sqlite:///{disk.place}/letters.db"
-    db = Database(url)
-    migrate.upgrade(db)
-    db.close()
-    return url
+    shutil.copy(migrated_file, disk.place / "letters.db")
+    return f"sqlite:///{disk.place}/letters.db"
 
 
 @on_sqlite
