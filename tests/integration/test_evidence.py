@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,21 +11,30 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline import evidence, schema
+from pipeline import evidence, schedule, schema
 from pipeline.archive import Archive
+from pipeline.checks import Check, returned
+from pipeline.checks import Kind as Finding
+from pipeline.checks.found import guarded
 from pipeline.database import Database
 from pipeline.delivery import Accepted, Lost, Mode, Rejected, Reply, State
-from pipeline.envelope import ReturnAddress
+from pipeline.dispatch import Outbox
+from pipeline.envelope import Forged, ReturnAddress, Token
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from pipeline.evidence import Reading, Sources
 from pipeline.ledger import deliveries, messages, reports
 from pipeline.ledger.deliveries import Claim
+from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.runs import Run
-from pipeline.mailbox import Maildir
+from pipeline.mailbox import Cursor, Mail, Maildir, Unreadable
+from pipeline.prepare import Job
 from pipeline.relaylog import RelayLog
 from pipeline.report import Kind
+from pipeline.run import Pipeline
+from pipeline.schedule import Returns
 from pipeline.schema import Event, Returned
 from pipeline.transport import Relay, Session, Transport
+from tests.integration.test_checks import site
 from tests.integration.test_ledger import LEASE, LIVE, count, letter, opened, prepare_all
 from tests.postfix import COUNCIL, Postfix, running_postfix
 
@@ -852,3 +861,216 @@ def test_only_a_relay_on_this_machine_writes_its_log(
     relay: str | None, local_host: str | None, *, here: bool
 ) -> None:
     assert evidence.is_here(relay, local_host) is here
+
+
+# ------------------------------------------------------------------- how far a mailbox was read
+
+
+def test_a_place_in_a_mailbox_is_kept_and_never_goes_back(db: Database) -> None:
+    place = "the folder INBOX"
+    assert reports.cursor(db, place) is None
+    for uidvalidity, uid, kept in (
+        (7, 5, (7, 5)),
+        (7, 3, (7, 5)),  # another process, which began earlier
+        (7, 8, (7, 8)),
+        (9, 1, (9, 1)),  # the server has numbered it anew
+    ):
+        reports.advance(db, place, uidvalidity, uid)
+        assert reports.cursor(db, place) == kept
+    assert reports.cursor(db, "another") is None
+
+
+@dataclass(kw_only=True)
+class Broken:
+    """A Maildir that is away after so many messages; it has numbers, as an IMAP folder has."""
+
+    maildir: Maildir
+    after: int
+    asked: list[Cursor | None] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        return self.maildir.place
+
+    def read(self, after: Cursor | None = None) -> Iterator[Mail | Unreadable]:
+        self.asked.append(after)
+        known = after.uid if after is not None else 0
+        for number, each in enumerate(self.maildir.read(), start=1):
+            if number <= known:
+                continue
+            if number > self.after:
+                raise Unavailable("The mail server has gone away.")
+            yield replace(each, cursor=Cursor(uidvalidity=1, uid=number))
+
+    def put_away(self, keys: Iterable[str]) -> None:
+        self.maildir.put_away(keys)
+
+
+def test_what_was_read_before_a_mailbox_went_away_is_kept(office: Office) -> None:
+    first, second, *_ = office.deliveries()
+    for one in (first, second):
+        office.attempt(one)
+    office.put(reported(first, "failed", 1))
+    office.put(reported(second, "failed", 2))
+    mailbox = Broken(maildir=Maildir(path=office.maildir), after=1)
+    sources = replace(office.sources(), mailbox=lambda: mailbox)
+    reading = evidence.read(office.db, office.archive, sources, progress=Silence())
+    assert [str(one) for one in reading.troubles] == ["The mail server has gone away."]
+    assert (reading.mails, office.state(first)) == (1, State.BOUNCED)
+    assert office.state(second) is State.ACCEPTED
+    mailbox.after = 2
+    reading = evidence.read(office.db, office.archive, sources, progress=Silence())
+    assert mailbox.asked == [None, Cursor(uidvalidity=1, uid=1)]
+    assert (reading.mails, reading.troubles, office.state(second)) == (1, [], State.BOUNCED)
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def test_killed_between_two_mails_nothing_is_lost_or_counted_twice(office: Office) -> None:
+    everyone = office.deliveries()
+    for number, one in enumerate(everyone):
+        office.attempt(one)
+        office.put(reported(one, "failed", number))
+
+    class Dies(Silence):
+        left = 2
+
+        def advance(self) -> None:
+            self.left -= 1
+            if not self.left:
+                raise Killed
+
+    with pytest.raises(Killed):
+        evidence.read(office.db, office.archive, office.sources(), progress=Dies())
+    assert [office.state(one) for one in everyone] == [
+        *[State.BOUNCED] * 2, *[State.ACCEPTED] * 2,
+    ]  # fmt: skip
+    assert sum(office.quiet().new.values()) == 2
+    assert {office.state(one) for one in everyone} == {State.BOUNCED}
+    assert count(office.db, schema.reports) == len(everyone)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fragile(ReturnAddress):
+    """An address that the program itself fails at."""
+
+    fails_at: str
+
+    def token_of(self, address: str) -> Token | Forged | None:
+        if address == self.fails_at:
+            raise RecursionError
+        return super(Fragile, self).token_of(address)
+
+
+def test_a_mail_that_makes_the_program_fail_does_not_stop_the_others(office: Office) -> None:
+    first, second, *_ = office.deliveries()
+    for one in (first, second):
+        office.attempt(one)
+    poison = office.put(reported(first, "failed", 1))
+    office.put(reported(second, "failed", 2))
+    office.own = Fragile(mailbox=OWN.mailbox, keys=OWN.keys, fails_at=first.sender)
+    office.quiet()
+    assert (office.state(first), office.state(second)) == (State.ACCEPTED, State.BOUNCED)
+    [waits] = reports.waiting(office.db)
+    assert "RecursionError" in str(waits.reason)
+    assert office.archive.get(str(waits.kept), waits.sha256) == poison
+
+
+# ------------------------------------------------------------------- the schedule, and the check
+
+
+def test_the_schedule_reads_every_so_often_and_remembers_what_was_in_the_way(
+    office: Office, tmp_path: Path
+) -> None:
+    pipeline = Pipeline(
+        ledger=office.db,
+        statistics=office.db,
+        archive=office.archive,
+        template=tmp_path,
+        wording=tmp_path,
+        outbox=Outbox(sender=LIVE, relay=None, maildir=tmp_path / "captured"),
+        people=0,
+    )
+    (office.maildir / "new").rename(office.maildir / "gone")
+    returns = Returns(sources=office.sources(), every=3600)
+    done = schedule.tick(
+        pipeline, Idle(), now(), catch_up_days=0, progress=Silence(), returns=returns
+    )
+    assert done.evidence is not None
+    assert [type(one.error) for one in done.troubles] == [Misconfigured]
+    assert done.exit_code == 78
+    # it is not time to look again, and what was in the way is not mended
+    (office.maildir / "gone").rename(office.maildir / "new")
+    first = office.deliveries()[0]
+    office.attempt(first)
+    office.put(reported(first, "failed"))
+    done = schedule.tick(
+        pipeline, Idle(), now(), catch_up_days=0, progress=Silence(), returns=returns
+    )
+    assert done.evidence is None
+    assert len(done.troubles) == 1
+    returns = Returns(sources=office.sources())
+    for exit_code, moved in ((1, 1), (0, 0)):
+        done = schedule.tick(
+            pipeline, Idle(), now(), catch_up_days=0, progress=Silence(), returns=returns
+        )
+        assert done.evidence is not None
+        assert (done.exit_code, len(done.evidence.moved)) == (exit_code, moved)
+    nothing = Returns(sources=Sources())
+    assert nothing.read(pipeline, Silence()) is None
+
+
+class Idle:
+    """An engine that has nothing to make."""
+
+    def each(self, job: Job, letters: Iterable[FrozenLetter]) -> Iterator[Prepared | Faulted]:
+        del job, letters
+        return iter(())
+
+
+def looked(folder: Path, mode: str = "live", **named: str) -> list[Check]:
+    mail = {"mode": mode, "sender": "letters@ombudsman.example"}
+    settings = site(folder, mail={**mail, "capture": str(folder / "captured")}, reports=named)
+    found = list(guarded(returned.CHECK, lambda: returned.returned(settings)))
+    for one in found:
+        assert one.check == "reports"
+        assert bool(one.fix) or one.state in {Finding.OK, Finding.NOTE}
+    return found
+
+
+def test_check_looks_where_reports_come_to(office: Office, tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    assert looked(folder, "capture") == []
+    [nowhere] = looked(folder)
+    assert nowhere.state is Finding.NOTE
+    assert "read nowhere" in nowhere.found
+    key = tmp_path / "key"
+    key.write_text(KEY.decode().replace(" ", "-"), encoding="utf-8")
+    key.chmod(0o600)
+    log = tmp_path / "mail.log"
+    log.write_text("", encoding="utf-8")
+    whole = {
+        "address": OWN.mailbox,
+        "key_file": str(key),
+        "mailbox": str(office.maildir),
+        "relay_log": str(log),
+    }
+    assert [one.state for one in looked(folder, **whole)] == [Finding.OK, Finding.OK]
+    office.put(b"From: a@b.example\r\nSubject: x\r\n\r\nx")
+    office.put(b"From: a@b.example\r\nSubject: y\r\n\r\nx")
+    mailbox, _ = looked(folder, **whole)
+    assert "it holds 2 mails" in mailbox.found
+    assert len(list((office.maildir / "new").iterdir())) == 2
+    _, no_key, _ = looked(folder, **{**whole, "key_file": ""})
+    assert no_key.state is Finding.NOTE
+    assert "No key is set" in no_key.found
+    for name, value in (
+        ("mailbox", str(tmp_path / "nowhere")),
+        ("mailbox", "imap://a@127.0.0.1:1/INBOX"),
+        ("key_file", str(tmp_path / "no-key")),
+        ("relay_log", str(tmp_path / "no.log")),
+    ):
+        *_, last = looked(folder, **{**whole, "password_file": str(key), name: value})
+        assert last.state is Finding.FAULT, name
