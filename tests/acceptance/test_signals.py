@@ -40,7 +40,9 @@ def prepared(prepared_once: Site, tmp_path: Path) -> Site:
     """Two letters with two recipients each, made and not sent."""
     folder = tmp_path / "site"
     subprocess.run(["cp", "-a", prepared_once.folder, folder], check=True)
-    return Site(folder)
+    site = Site(folder)
+    site.mark.unlink()  # nothing has been sent: it is a ledger of its own, not one put back
+    return site
 
 
 def everyone(site: Site) -> list[str]:
