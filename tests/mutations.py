@@ -280,14 +280,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         "integration/test_machine.py::test_the_evidence_of_another_attempt[sqlite]",
     ),
     _one(
-        "a report moves what a worker holds",
+        "a report of a delay is taken for a bounce",
         REPORTS,
-        """\
-    if row.state in _LEASED:
-        return None
-""",
-        "",
-        "integration/test_machine.py::test_a_report_of_what_is_being_sent_again[sqlite]",
+        "(State.BOUNCED, (Kind.FAILED,)),",
+        "(State.BOUNCED, (Kind.FAILED, Kind.DELAYED)),",
+        MACHINE,
     ),
     # What the relay says.
     _one(
