@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -106,10 +107,18 @@ def _json(value: Any) -> str:
 
 
 def _print(one: Finding) -> None:
-    out.print(
-        f"{one.weight.value.capitalize()}: {one.thing}", markup=False, style=_STYLES[one.weight]
-    )
-    out.print(f"  {one.found}", markup=False)
-    out.print(f"  Where: {one.place}", markup=False)
-    out.print(f"  To do: {one.fix}", markup=False)
+    title = f"{one.weight.value.capitalize()}: {one.thing}"
+    out.print(title, markup=False, style=_STYLES[one.weight])
+    for line in (one.found, f"Where: {one.place}", f"To do: {one.fix}"):
+        _print_indented(line)
     out.print()
+
+
+def _print_indented(line: str) -> None:
+    """Below its title: filled on a terminal, on one line elsewhere."""
+    lines = [line]
+    if out.is_terminal:
+        width = max(20, out.width - 2)
+        lines = textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+    for each in lines:
+        out.print(f"  {each}", markup=False)
