@@ -13,10 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline import schema
+from pipeline import evidence, schema
 from pipeline.archive import Archive
 from pipeline.database import Database
-from pipeline.delivery import Mode, State
+from pipeline.delivery import OPEN, Mode, State
+from pipeline.evidence import Sources
 from pipeline.ledger import deliveries, letters, runs
 from pipeline.ledger.letters import Prepared
 from pipeline.ledger.runs import Opening, Run
@@ -109,8 +110,8 @@ class Scene:
     def settle_doubts(self) -> Counter[str]:
         """Settle by the relay's log whatever it settles; how many went where."""
         went: Counter[str] = Counter()
-        for doubt, evidence in self.evidence():
-            match evidence:
+        for doubt, found in self.evidence():
+            match found:
                 case Taken(line=line):
                     target = State.ACCEPTED
                 case Absent(line=line):
@@ -122,19 +123,22 @@ class Scene:
                 went[target.value] += 1
         return went
 
-    def finish(self) -> Counter[str]:
-        """Recover, settle by evidence and send what is left, until all is done; what was settled.
+    def finish(self) -> Counter[tuple[str, str]]:
+        """Run it again and read the evidence, until no more is to be done; what that has moved.
 
-        This is all that anybody does after a crash: run it again, and read the relay's log.
+        This is all that anybody does after a crash, however bad it was.
         """
-        settled: Counter[str] = Counter()
+        moved: Counter[tuple[str, str]] = Counter()
         for _ in range(5):
             self.send(connections=2)
             self.postfix.settle()
-            settled += self.settle_doubts()
-            if not self.states().keys() & {"queued", "claimed", "sending", "in_doubt"}:
+            sources = Sources(log=RelayLog(self.postfix.log, zone=UTC))
+            found = evidence.read(self.db, self.archive, sources, progress=_Silence())
+            assert not found.troubles
+            moved.update((one.source.value, one.target.value) for one in found.moved)
+            if not self.states().keys() & {each.value for each in OPEN}:
                 break
-        return settled
+        return moved
 
     def make_due(self) -> None:
         """Let the time pass that what was put off has to wait."""
@@ -143,6 +147,14 @@ class Scene:
             connection.execute(
                 sa.update(d).where(d.c.state == State.QUEUED.value).values(due_at=now())
             )
+
+
+class _Silence:
+    def begin(self, stage: str, total: int) -> None: ...
+
+    def advance(self) -> None: ...
+
+    def end(self) -> None: ...
 
 
 def now() -> datetime:
