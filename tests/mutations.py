@@ -409,7 +409,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         MESSAGES,
         "    if request.key is not None:\n        key =",
         '    if request.key == "":\n        key =',
-        "integration/test_ledger.py::test_the_same_request_twice_is_one_message[sqlite]",
         "integration/test_ledger.py"
         "::test_a_key_names_one_request_of_one_letter_in_one_mode[sqlite]",
         MACHINE,

@@ -6,7 +6,7 @@ written, which mailbox got a copy. After each step the ledger is held to the pro
 `docs/decisions/0001-intent-before-the-dot.md` and its neighbours.
 
 The sequences are the same each time, so that this never fails now and then. To look further, with
-new ones: LETTERS_EXPLORE=2000 .venv/bin/pytest tests/integration/test_machine.py
+new ones: MACHINE_SEQUENCES=2000 .venv/bin/pytest tests/integration/test_machine.py
 """
 
 import os
@@ -1174,7 +1174,7 @@ def postgresql(postgres: PostgresServer, migrated: str) -> Iterator[Fresh]:
     postgres.drop(template)
 
 
-EXPLORE = int(os.environ.get("LETTERS_EXPLORE", "0"))
+EXPLORE = int(os.environ.get("MACHINE_SEQUENCES", "0"))
 
 
 def drive(fresh: Fresh, examples: int) -> None:
