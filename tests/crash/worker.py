@@ -16,6 +16,8 @@ of it written and not committed:
 import contextlib
 import ctypes
 import dataclasses
+import gc
+import importlib
 import json
 import os
 import select
@@ -256,8 +258,19 @@ def _be_worker(order: Order) -> None:
         os._exit(code)
 
 
+def _import_all() -> None:
+    """What is loaded when it is first needed would be loaded by every single worker."""
+    for name in (
+        *("encodings.idna", "fsspec.implementations.local", "pipeline.wording", "psycopg"),
+        *("sqlalchemy.dialects.postgresql.psycopg", "sqlalchemy.dialects.sqlite.pysqlite"),
+    ):
+        importlib.import_module(name)
+
+
 def nurse() -> None:
     """Fork a worker for every line of standard input, and tell when each has ended."""
+    _import_all()
+    gc.freeze()
     answers = os.dup(1)
     children: dict[int, int] = {}
     orders = b""
