@@ -1,5 +1,6 @@
 """A real ledger, corrupted in each way: exactly that is found, and nothing in one that is well."""
 
+import gc
 import hashlib
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -521,14 +522,15 @@ def test_many_letters_take_no_more_memory_than_few(db: Database, tmp_path: Path)
     site = Site(office, run, pipeline_of(office))
 
     def most() -> tuple[int, int]:
-        """What it takes at most, and how much it finds: every delivery and every message."""
-        number = 0
+        """What it holds on to at most, and how much it finds: every delivery and every message."""
+        held, number = 0, 0
         tracemalloc.start()
-        for _ in _findings(site):
-            number += 1
-        peak = tracemalloc.get_traced_memory()[1]
+        for number, _ in enumerate(_findings(site), start=1):
+            if number % 1000 == 0:
+                gc.collect()  # else it is chance how much rubbish is waiting
+                held = max(held, tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
-        return peak, number
+        return held, number
 
     fill(0, 1500)
     most()  # what is kept for good, such as compiled statements
@@ -537,7 +539,7 @@ def test_many_letters_take_no_more_memory_than_few(db: Database, tmp_path: Path)
     many, found_many = most()
     assert found_few == 2 * 1500 + 1, "each not where its events lead, and with another recipient"
     assert found_many == 2 * 7500 + 1
-    assert many < few * 1.5
+    assert many < few + 1_000_000, "six thousand findings take several times that"
 
 
 def _findings(site: Site) -> Iterator[Finding]:
