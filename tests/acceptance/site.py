@@ -9,9 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from pipeline import home
+from pipeline.database import Database
+from pipeline.highwater import MarkFile
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = ROOT / "sample"
@@ -52,6 +57,20 @@ class Site:
     @property
     def maildir(self) -> Path:
         return self.folder / "captured"
+
+    def confirmed(self) -> Self:
+        """The same, after its keeper has said that this copy is the ledger to go on with."""
+        ledger = Database(self.environment["LETTERS_DATABASE__URL"])
+        home.confirm(
+            ledger,
+            MarkFile(self.mark),
+            note="copied for a test",
+            person="tester",
+            hold=False,
+            now=datetime.now(UTC),
+        )
+        ledger.close()
+        return self
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command and leave it running, in a process group of its own."""

@@ -69,7 +69,7 @@ def copy_of(folder: Path, to: Path) -> Site:
     """A site like that one, with a temporary folder of its own to look into."""
     shutil.copytree(folder, to / "site")
     (to / "tmp").mkdir()
-    return Site(to / "site", more={"TMPDIR": str(to / "tmp"), **WIDE, **ONE_LANE})
+    return Site(to / "site", more={"TMPDIR": str(to / "tmp"), **WIDE, **ONE_LANE}).confirmed()
 
 
 def said(site: Site, *arguments: str, expect: int, env: dict[str, str] | None = None) -> str:

@@ -55,9 +55,7 @@ def finished_part(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def sent(finished_part: Site, tmp_path: Path) -> Site:
     """A site of the test's own in which everything was sent once."""
     shutil.copytree(finished_part.folder, tmp_path / "site")
-    site = Site(tmp_path / "site")
-    site.mark.unlink()  # nothing has left this machine: it is a ledger of its own, not one put back
-    return site
+    return Site(tmp_path / "site").confirmed()
 
 
 @contextmanager
