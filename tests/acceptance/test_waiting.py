@@ -96,8 +96,11 @@ def test_a_relay_in_trouble_is_said_with_how_to_try_it(prepared: Site) -> None:
     # who only looks needs no password
     shown = prepared.letters(
         "status", "2020",
-        env=away | {"LETTERS_SMTP__USERNAME": "x", "LETTERS_SMTP__PASSWORD_FILE": "/nowhere"},
+        env=away
+        | {"LETTERS_SMTP__USERNAME": "x", "LETTERS_SMTP__PASSWORD_FILE": "/nowhere"}
+        | {"LETTERS_SMTP__PER_MINUTE": "1"},
     ).stdout  # fmt: skip
+    assert "At 1 a minute (smtp.per_minute) 4 deliveries take about 4 minutes." in shown
     assert f"The relay 127.0.0.1 port {port} has been in trouble since" in shown
     assert "cannot be reached" in shown
     assert "to try it now: letters send 2020" in shown
