@@ -411,7 +411,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         '    if request.key == "":\n        key =',
         "integration/test_ledger.py"
         "::test_a_key_names_one_request_of_one_letter_in_one_mode[sqlite]",
-        MACHINE,
+        "integration/test_machine.py::test_a_key_is_one_request_on_whatever_day[sqlite]",
     ),
     # The story.
     _one(

@@ -1358,3 +1358,16 @@ def test_nobody_is_forgotten_by_withholding_twice(ledger: Ledger) -> None:
         lambda: ledger.withhold(0),
         lambda: ledger.release(0, Mode.LIVE),
     )
+
+
+def test_a_key_is_one_request_on_whatever_day(ledger: Ledger) -> None:
+    go(
+        ledger,
+        *(lambda: ledger.send(0, Mode.LIVE) for _ in range(3)),
+        lambda: ledger.resend(0, Mode.LIVE, "form 1", again=False, elsewhere=False),
+        *(lambda: ledger.send(0, Mode.LIVE) for _ in range(2)),
+        lambda: ledger.time_passes(90_000),
+        lambda: ledger.resend(0, Mode.LIVE, "form 1", again=True, elsewhere=True),
+        lambda: ledger.resend(1, Mode.LIVE, "form 1", again=True, elsewhere=False),
+    )
+    assert len(ledger.seen.messages) == 3
