@@ -14,6 +14,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -212,7 +213,22 @@ class Postfix:
         What a mailbox has got then is all that it will get of what was sent so far; only of a delay
         the report may still come.
         """
+        self._catch_up()
         servers.await_that("Postfix had nothing left to do", self._settled, self.logged)
+
+    def _catch_up(self) -> None:
+        """Wait until the log holds all that has been done so far; it is written by another process.
+
+        Lines are written in the order in which they were handed over, so a session of our own is
+        the last of them.
+        """
+        with socket.create_connection((self.host, self.port)) as client:
+            port = client.getsockname()[1]
+            with client.makefile("rwb", buffering=0) as lines:
+                lines.readline()
+                lines.write(b"QUIT\r\n")
+                lines.readline()
+        self.await_logged(rf"disconnect from \S*:{port} ")
 
     def _settled(self) -> bool:
         # The log tells in order what was done, so any part of it is true of some moment. Sessions

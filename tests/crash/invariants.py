@@ -71,12 +71,13 @@ def hold(scene: Scene, *, accepted: int | None = None) -> None:
     """Fail if anything promised does not hold; with `accepted`, so many letters arrived, once."""
     scene.postfix.settle()
     witness = Witness(scene)
-    assert [*witness.contradictions()] == []
+    found = [*witness.contradictions()]
+    assert not found, "\n".join(found)
     if accepted is not None:
         # What the relay has accepted may have been found in the mailbox since.
         there = (State.ACCEPTED, State.DELIVERED)
-        assert sum(witness.states[each.value] for each in there) == accepted
-        assert len(witness.copies) == accepted
+        assert sum(witness.states[each.value] for each in there) == accepted, witness.states
+        assert len(witness.copies) == accepted, len(witness.copies)
 
 
 class Witness:
