@@ -41,6 +41,7 @@ _TAKEN = re.compile(
 )
 _CLIENT = re.compile(r"smtpd\[\d+\]: (\w+): client=\S*\[127\.0\.0\.1\]:(\d+)$", re.MULTILINE)
 _TRACES = (b"Return-Path:", b"X-Original-To:", b"Delivered-To:", b"Received:")
+_SECOND = timedelta(seconds=1, milliseconds=100)
 _REFUSED = {"deferred", "rejected", "nottried"}
 
 
@@ -223,11 +224,11 @@ class Witness:
             if [each.number for each in mine] != [*range(1, delivery.attempt + 1)]:
                 yield f"10: the attempts for {delivery.recipient} are not counted one by one"
             for taken in self.taken.get(delivery.envelope_sender, []):
-                # The log tells whole seconds.
+                # The log tells whole seconds, of a clock that is some milliseconds late.
                 if not any(
                     each.local_port == taken.port
                     and each.intent_at is not None
-                    and each.intent_at < taken.at + timedelta(seconds=1)
+                    and each.intent_at < taken.at + _SECOND
                     for each in mine
                 ):
                     yield f"4: {taken.queue_id} was taken without an intent before it"
