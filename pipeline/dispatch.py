@@ -32,7 +32,7 @@ from pipeline.delivery import (
     Reply,
     State,
 )
-from pipeline.errors import LetterFault, LettersError, Unavailable
+from pipeline.errors import LetterFault, Misconfigured, Unavailable
 from pipeline.highwater import MarkFile
 from pipeline.ledger import deliveries, messages, relays
 from pipeline.ledger.deliveries import Claim
@@ -236,7 +236,7 @@ class _Dispatch:
         self._stop = threading.Event()
         self._freezing = threading.Lock()
         self._trouble: str | None = None
-        self._away: list[LettersError] = []
+        self._away: list[Unavailable] = []
 
     def work(self) -> None:
         over = threading.Event()
@@ -347,9 +347,10 @@ class _Dispatch:
             if len(self._away) >= _ENOUGH:
                 self._stop.set()
             return
-        except Unavailable as away:
-            # The ledger's trouble is no letter's. The dot was certainly not written; if the ledger
-            # can be told so, nobody has to wait for the lease or to look for evidence.
+        except (Unavailable, Misconfigured) as away:
+            # The trouble of the ledger, or of its mark, is no letter's. The dot was certainly not
+            # written; if the ledger can be told so, nobody has to wait for the lease or to look for
+            # evidence.
             unsent = NotTried(reason=str(away))
             with contextlib.suppress(Unavailable):
                 deliveries.settle(self._db, claimed, unsent, now=_now())
@@ -376,7 +377,10 @@ class _Dispatch:
                 now=_now(),
             )
             self._log("delivery.intended", claimed, tell=log.debug, ours=granted)
-            return granted and self._marked()
+            if granted and self._outbox.mark is not None and self._outbox.mode is not Mode.CAPTURE:
+                # The intent must stand outside the ledger, too; if not, no dot and no more letters.
+                home.advance(self._db, self._outbox.mark)
+            return granted
 
         return transport.send(
             claimed.envelope_sender,
@@ -448,18 +452,6 @@ class _Dispatch:
             mode=self._outbox.mode,
             **fields,
         )
-
-    def _marked(self) -> bool:
-        """Whether the intent stands outside the ledger, too; if not, no dot and no more letters."""
-        if self._outbox.mark is None or self._outbox.mode is Mode.CAPTURE:
-            return True
-        try:
-            home.advance(self._db, self._outbox.mark)
-        except LettersError as error:
-            self._away.append(error)
-            self._stop.set()
-            return False
-        return True
 
     def _judge_relay(self, outcome: Outcome, *, now: datetime, chance: float) -> None:
         match outcome:
