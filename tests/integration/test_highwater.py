@@ -359,6 +359,9 @@ def test_a_mark_that_cannot_be_written_stops_what_would_be_sent_without_it(
         send(db, mark, settled=lambda: mark.path.unlink(missing_ok=True))
     assert mailed(relay) == EVERYBODY[:1]
     assert states(db) == [State.ACCEPTED, State.QUEUED]
+    with db.read() as connection:
+        put_off = connection.scalars(sa.select(schema.deliveries.c.deferrals)).all()
+    assert put_off == [0, 0], "it is no letter's trouble"
 
 
 def test_a_crash_while_a_ledger_is_taken_up_is_made_up_for(db: Database, mark: MarkFile) -> None:
