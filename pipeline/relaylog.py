@@ -5,10 +5,12 @@ of it, and this reads that, without ever taking silence for an answer:
 
 * It was taken if the queue manager says so (`qmgr ...: QID: from=... (queue active)`). That
   `cleanup` has seen its Message-ID is not enough: it sees a message before the dot.
-* It was not taken if the relay counted none taken when it hung up (`disconnect from
-  HOST[IP]:PORT ... data=0/1`) in the session that carried it. The session is known by our own port
-  (`smtpd_client_port_logging = yes`), by the Message-ID it was given and by lasting beyond the
-  intent; a port alone is soon used again.
+* It was not taken if the relay heard no dot (`lost connection after DATA (N bytes) from
+  HOST[IP]:PORT`, or `timeout`) and counted none taken when it hung up (`disconnect from
+  HOST[IP]:PORT ... data=0/1`) in the session that carried it. The count alone proves nothing: what
+  is taken ten seconds or more after its dot, when nobody is there any more to be told, is not
+  counted. The session is known by our own port (`smtpd_client_port_logging = yes`), by the
+  Message-ID it was given and by lasting beyond the intent; a port alone is soon used again.
 * Everything else is unknown: a session that goes on, a log that does not reach so far, two
   sessions that could both be meant. A later look may tell more.
 
@@ -55,6 +57,9 @@ _SAID: Final = re.compile(
 _CLIENT: Final = r"\S*\[(?P<ip>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)"
 _CONNECT: Final = re.compile(rf"connect from {_CLIENT}")
 _DISCONNECT: Final = re.compile(rf"disconnect from {_CLIENT}(?P<counts>(?: [a-z]+=\d+(?:/\d+)?)*)")
+_BEFORE_DOT: Final = re.compile(
+    rf"(?:lost connection|timeout) after DATA \(\d+ bytes\) from {_CLIENT}"
+)
 _BEGUN: Final = re.compile(rf"(?P<qid>\w+): client={_CLIENT}(?:,.*)?")
 _NAMED: Final = re.compile(rb"\]: (?P<qid>\w+): ")
 _ANYBODYS: Final = re.compile(r"(?P<qid>\w+): client=")
@@ -463,6 +468,7 @@ class _Session:
     def __init__(self, began: _Stamp | None) -> None:
         self.began = began
         self.ended: _Record | None = None
+        self.before_dot = False
         self.messages: list[_Message] = []
         self.counts: dict[str, tuple[int, int]] = {}
 
@@ -533,6 +539,8 @@ class _Trail:
         elif match := self._own(_BEGUN, record):
             session = self._session(process)
             session.messages.append(self._meet(record, match["qid"], session))
+        elif self._own(_BEFORE_DOT, record):
+            self._session(process).before_dot = True
         elif match := self._own(_DISCONNECT, record):
             session = self._session(process)
             session.ended = record
@@ -642,19 +650,30 @@ class _Trail:
                 reason="the session that carried the message has not ended, so the relay may still "
                 "take it. Ask again later."
             )
+        return self._of_ended(session, session.ended)
+
+    def _of_ended(self, session: _Session, ended: _Record) -> Evidence:
+        """Whether the session that carried the message ended without its having been taken."""
         taken, tried = session.counts.get("data", (0, 0))
         known = [each for each in session.messages if each.active is not None]
         if "bdat" in session.counts or taken >= tried:
             return Unknown(
                 reason="the session that carried the message ended with nothing refused, and the "
-                f"queue manager has not named the message yet: {session.ended.line}"
+                f"queue manager has not named the message yet: {ended.line}"
+            )
+        if not session.before_dot or session.messages[-1] not in self._with_our_id():
+            # What is taken after its sender has gone is not always counted.
+            return Unknown(
+                reason="the session that carried the message ended, and the relay does not say "
+                "that this was before the dot; the queue manager has not named the message: "
+                f"{ended.line}"
             )
         if len(known) != taken or any(each.message_id is None for each in known):
             return Unknown(
                 reason="of the session that carried the message the log does not name everything "
-                f"that was taken: {session.ended.line}"
+                f"that was taken: {ended.line}"
             )
-        return Absent(line=session.ended.line)
+        return Absent(line=ended.line)
 
     def _nowhere(self) -> str:
         attempt = self.attempt

@@ -92,9 +92,9 @@ def print_choices(console: Console, mode: Mode, year: int, command: str) -> None
         say(
             console,
             "The relay's log of that time: look for the Message-ID, or for the port. In Postfix's, "
-            "“queue active” says that the message was taken, and “data=0/1” at the end of the "
-            "connection that it was not. letters reports reads it for you where reports.relay_log "
-            "names it.",
+            "“queue active” says that the message was taken, and “lost connection after DATA” at "
+            "the end of the connection that it was not; “data=0/1” alone proves nothing. letters "
+            "reports reads it for you where reports.relay_log names it.",
             indent=2,
         )
         where = "Ask the recipient" if mode is Mode.LIVE else "Look into the inbox"

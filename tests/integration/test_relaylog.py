@@ -439,6 +439,40 @@ def test_cleanup_alone_is_no_acceptance(tmp_path: Path) -> None:
     assert "queue manager" in found.reason
 
 
+def test_a_count_is_no_absence_while_the_dot_may_have_been_heard(tmp_path: Path) -> None:
+    """What Postfix 3.7 logs if a sender breaks off twelve seconds after its dot, and it takes it.
+
+    It does not count what it could tell nobody; and the queue manager may say so later.
+    """
+    smtpd, cleanup = "Nov 23 12:00:00 relay postfix/smtpd[7]: ", "relay postfix/cleanup[8]: "
+    counted = (
+        f"{smtpd}connect from localhost[127.0.0.1]:53110\n"
+        f"{smtpd}4jYGpD57: client=localhost[127.0.0.1]:53110\n"
+        f"Nov 23 12:00:13 {cleanup}4jYGpD57: message-id=<late@ombudsman.test>\n"
+    )
+    ended = (
+        "Nov 23 12:00:13 relay postfix/smtpd[7]: disconnect from localhost[127.0.0.1]:53110 "
+        "ehlo=1 mail=1 rcpt=1 data=0/1 commands=3/4\n"
+    )
+    active = (
+        "Nov 23 12:00:15 relay postfix/qmgr[9]: 4jYGpD57: from=<letters@ombudsman.test>, "
+        "size=299, nrcpt=1 (queue active)\n"
+    )
+    unheard = (
+        "Nov 23 12:00:13 relay postfix/smtpd[7]: lost connection after DATA (299 bytes) from "
+        "localhost[127.0.0.1]:53110\n"
+    )
+    attempt = replace(ALONE, local_port=53110, intent_at=NOON, message_id="<late@ombudsman.test>")
+    for text, kind in (
+        (counted + ended, Unknown),
+        (counted + ended + active, Taken),
+        (counted + unheard + ended, Absent),
+        (counted + unheard.replace(":53110", ":53111") + ended, Unknown),
+    ):
+        log = RelayLog(write(tmp_path / "mail.log", text, NOON), zone=dt.UTC)
+        assert isinstance(log.evidence(attempt), kind), text
+
+
 def test_a_relay_that_names_no_ports_still_proves_what_it_took(tmp_path: Path) -> None:
     text = re.sub(r"(\[127\.0\.0\.1\]):\d+", r"\1", "".join(lines()))
     log = RelayLog(write(tmp_path / "mail.log", text), zone=dt.UTC)
