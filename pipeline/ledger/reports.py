@@ -5,7 +5,7 @@ stands is worked out from all its facts, in whatever order they came. A report t
 delivery was still in a worker's hands moves it at the next look.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -262,13 +262,19 @@ def note(db: Database, notes: Sequence[Note], *, now: datetime) -> list[Moved]:
 def _noted(
     db: Database,
     connection: sa.Connection,
-    notes: Iterable[Note],
+    notes: Sequence[Note],
     mail_id: int | None,
     *,
     now: datetime,
 ) -> list[Moved]:
+    d = schema.deliveries
     about: dict[int, None] = {}
-    # In one order everywhere: two that note the same of several deliveries never wait crosswise.
+    # Held before anything names them, and in one order everywhere: two that note something of the
+    # same deliveries would else share them first, and then each wait for the other to let go.
+    meant = {one.sent.delivery_id for one in notes}
+    connection.execute(
+        sa.select(d.c.id).where(d.c.id.in_(meant)).order_by(d.c.id).with_for_update()
+    )
     for one in sorted(notes, key=lambda each: (each.sent.delivery_id, each.once)):
         if one.kind is not None and not _insert(db, connection, one, mail_id, now=now):
             continue

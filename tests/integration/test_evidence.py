@@ -37,6 +37,7 @@ from pipeline.transport import Relay, Session, Transport
 from tests.integration.test_checks import site
 from tests.integration.test_ledger import LEASE, LIVE, count, letter, opened, prepare_all
 from tests.postfix import COUNCIL, Postfix, running_postfix
+from tests.servers import await_that
 
 KEY = b"a key that only the tests have"
 OWN = ReturnAddress(mailbox="bounces@ombudsman.example", keys=(KEY,))
@@ -705,6 +706,51 @@ def test_two_that_read_at_once_record_each_thing_once(office: Office, db_url: st
         )  # fmt: skip
     told = [(move.delivery_id, move.target) for one in readings for move in one.moved]
     assert len(told) == len(set(told))
+
+
+def test_two_that_note_something_of_one_delivery_never_wait_crosswise(
+    office: Office, db_url: str
+) -> None:
+    """Whoever has named a delivery and then wants it alone gets it, while another notes of it."""
+    one, *_ = office.deliveries()
+    office.attempt(one)
+    if office.db.is_sqlite:
+        return  # one writer at a time: nobody waits with anything in hand
+    sent = reports.by_id(office.db, [one.id])[one.id]
+    told = reports.Note(sent=sent, once="log:1", kind=Kind.FAILED, matched_by="relay_log")
+    other, e, d = Database(db_url), schema.events, schema.deliveries
+    noted: list[object] = []
+    noting = threading.Thread(
+        target=lambda: noted.extend(reports.note(other, [told], now=now())), name="noting"
+    )
+    try:
+        with office.db.write() as connection:
+            connection.execute(
+                sa.insert(e).values(
+                    kind=Event.ANSWER_LATE.value, at=now(), delivery_id=one.id, data={}
+                )
+            )
+            noting.start()
+            await_that("the other waits", lambda: _waiting(other))
+            connection.execute(sa.select(d.c.id).where(d.c.id == one.id).with_for_update())
+        noting.join()
+    finally:
+        other.close()
+    assert len(noted) == 1
+    assert office.state(one) is State.BOUNCED
+
+
+def _waiting(db: Database) -> bool:
+    """Whether some connection to this database waits for another's lock."""
+    with db.read() as connection:
+        return bool(
+            connection.scalar(
+                sa.text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+                    "AND datname = current_database()"
+                )
+            )
+        )
 
 
 # ------------------------------------------------------------------- the relay's log
