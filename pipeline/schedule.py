@@ -277,7 +277,7 @@ class _Tick:
         found = runs.find_run(ledger, start.year)
         if found is None or start.step is Step.PREPARE or found.opened_at > start.due_at:
             return start
-        due = deliveries.next_due(ledger, found.id, mode)
+        due = self._next_due(found)
         late = due is not None and due <= datetime.now(UTC)
         if found.paused_at or not (late or letters.any_unplanned(ledger, found.id, mode)):
             return start
@@ -376,11 +376,14 @@ class _Tick:
             start,
             standing=Standing.OPEN,
             result=result,
-            next_try=deliveries.next_due(
-                self.pipeline.ledger, result.run.id, self.pipeline.outbox.mode
-            )
-            if start.step is Step.DISPATCH
-            else None,
+            next_try=self._next_due(result.run) if start.step is Step.DISPATCH else None,
+        )
+
+    def _next_due(self, found: Run) -> datetime | None:
+        """When something may be sent; what mail may not go to at present is not waited for."""
+        outbox = self.pipeline.outbox
+        return deliveries.next_due(
+            self.pipeline.ledger, found.id, outbox.mode, only_to=outbox.only_to
         )
 
     def _something_to_do(self, start: Start) -> bool:

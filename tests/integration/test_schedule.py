@@ -575,6 +575,21 @@ def test_what_the_relay_puts_off_is_tried_again_when_it_is_due_and_not_before(
         controller.stop()
 
 
+def test_what_mail_may_not_go_to_is_no_work_until_it_may(office: Office) -> None:
+    free = office.pipeline
+    limited = replace(free, outbox=replace(free.outbox, only_to=("elsewhere.test",)))
+    office.pipeline = limited
+    office.tick(PREPARE)
+    begun = only(office.untroubled(DISPATCH), Step.DISPATCH)
+    assert (begun.standing, begun.news, begun.next_try) == (Standing.OPEN, True, None)
+    again = only(office.untroubled(DISPATCH + timedelta(minutes=1)), Step.DISPATCH)
+    assert (again.standing, again.news, again.next_try) == (Standing.OPEN, False, None)
+    assert office.mails == 0
+    office.pipeline = free
+    assert office.news(DISPATCH + HOUR) == SENT
+    assert office.mails == MAILS
+
+
 def test_a_relay_that_is_away_is_a_trouble_and_the_start_stays_open(
     furnish: Callable[..., Office],
 ) -> None:
