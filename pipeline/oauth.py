@@ -252,11 +252,11 @@ class Endpoint:
         if self.refresh is None:
             return self._token(self._asked({**form, "grant_type": "client_credentials"}))
         used, answer = self._refreshed(form, self.refresh)
-        token = self._token(answer)
+        # Kept before anything else: the one that was used may be good no more.
         rotated = answer.get("refresh_token")
         if isinstance(rotated, str) and _TOKEN.fullmatch(rotated):
             self.refresh.replace(used, rotated)
-        return token
+        return self._token(answer)
 
     def _refreshed(
         self, form: Mapping[str, str], refresh: RefreshToken

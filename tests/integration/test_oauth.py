@@ -185,6 +185,18 @@ def test_a_new_refresh_token_takes_the_place_of_the_old_one(
     assert [form["refresh_token"] for form in endpoint.asked] == [REFRESH, "another-refresh-token"]
 
 
+def test_a_new_refresh_token_is_kept_whatever_it_came_with(
+    endpoint: TokenEndpoint, refresh: Path
+) -> None:
+    useless = {"access_token": "", "refresh_token": "another-refresh-token"}
+    endpoint.answers = [Answer(useless)]
+    tokens = AccessTokens(asking(endpoint, refresh=kept(refresh)))
+    with pytest.raises(Unavailable, match="no bearer token"):
+        tokens()
+    tokens()
+    assert [form["refresh_token"] for form in endpoint.asked] == [REFRESH, "another-refresh-token"]
+
+
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
     """As a user who may not write everywhere, should we be one who may."""
