@@ -40,9 +40,7 @@ def prepared(prepared_once: Site, tmp_path: Path) -> Site:
     """Two letters with two recipients each, made and not sent."""
     folder = tmp_path / "site"
     subprocess.run(["cp", "-a", prepared_once.folder, folder], check=True)
-    site = Site(folder)
-    site.mark.unlink()  # nothing has been sent: it is a ledger of its own, not one put back
-    return site
+    return Site(folder).confirmed()
 
 
 def everyone(site: Site) -> list[str]:
