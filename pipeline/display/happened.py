@@ -86,6 +86,15 @@ def happened(facts: Mapping[str, Any]) -> list[Line]:
     return _merged(sorted(lines, key=lambda line: line.at))
 
 
+def last_words(one: Mapping[str, Any], events: Sequence[Mapping[str, Any]]) -> str | None:
+    """What was last said of one delivery: by the relay, or by what showed that it came back."""
+    if one["state"] == State.BOUNCED.value:  # the relay took it: its reply is not why
+        for event in reversed(events):
+            if event["delivery"] == one["id"] and event.get("to") == one["state"]:
+                return str(event["evidence"]) if event.get("evidence") else None
+    return one["attempts"][-1]["reply"] if one["attempts"] else None
+
+
 def _merged(lines: Sequence[Line]) -> list[Line]:
     """The same again and again of one delivery, as when a relay is away, is said once."""
     groups: list[list[Line]] = []

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from pipeline.delivery import Mode, State
 from pipeline.display.console import counted, err, out, row, say, style_of
+from pipeline.display.happened import last_words
 from pipeline.display.words import STANDS, moment
 from pipeline.ledger.choice import Came, Chosen
 from pipeline.ledger.messages import Resent
@@ -45,7 +46,7 @@ def print_history(name: str, year: int, mode: Mode, told: Story, *, show: str) -
         say(err, f"{again}{why} on {at}, in {mode.value} mode:")
         for one in told.deliveries:
             if one["message_id"] == message["message_id"]:
-                said = one["attempts"][-1]["reply"] if one["attempts"] else None
+                said = last_words(one, told.events)
                 _delivery(err, one["recipient"], State(one["state"]), said)
     if elsewhere:
         say(err, f"({counted(elsewhere, 'message')} more in other modes.)")

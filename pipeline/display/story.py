@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pipeline.delivery import ATTENTION_FIRST, Mode, State
 from pipeline.display.console import LONDON, counted, out, row, say, style_of
-from pipeline.display.happened import Line, happened
+from pipeline.display.happened import Line, happened, last_words
 from pipeline.display.words import NO_SIGN, STANDS, how_to_resolve, moment
 
 _IN = {
@@ -80,7 +80,7 @@ def _print_standing(facts: Mapping[str, Any]) -> None:
             words = _KEPT if (mode, state) == (Mode.CAPTURE, State.ACCEPTED) else STANDS[state]
             line = Text(f"{one['recipient']}: ").append(words, style=style_of(state))
             say(out, line, indent=4)
-            last = one["attempts"][-1]["reply"] if one["attempts"] else None
+            last = last_words(one, facts["events"])
             if last and state not in {State.ACCEPTED, State.DELIVERED, State.CANCELLED}:
                 say(out, one_line(NO_SIGN.get(last, last)), indent=6)
     out.print()

@@ -260,6 +260,8 @@ def _print_trouble(statuses: Iterator[LetterStatus], year: int) -> None:
         out.print(f"  {one.authority} {one.name}", markup=False, style="bold")
         what = one.fault or one.state.replace("_", " ")
         said = NO_SIGN.get(one.reply, one.reply) if one.reply and not one.fault else ""
+        if one.state == State.BOUNCED.value:  # the relay took it: its reply is not why
+            said = f"letters show {one.authority} --year {year} tells what came back"
         out.print(f"    {what}{f': {said}' if said else ''}", markup=False)
         if one.state == State.IN_DOUBT.value:
             out.print(f"    to settle it: {how_to_resolve(one.authority, year)}", markup=False)

@@ -99,7 +99,10 @@ def test_a_year_s_reports_come_back_by_their_own_addresses(sent: Site, postfix: 
     assert (again["read"], again["moved"], again["waiting"]) == (3, [], [])
     assert sum(again["new"].values()) == 0
     status = sent.letters("status", "2020")
-    assert WATFORD in status.stdout
+    assert f"bounced: letters show {WATFORD} --year 2020 tells what came back" in status.stdout
+    shown = sent.letters("show", WATFORD, "--year", "2020").stdout.partition("What comes next")[0]
+    assert "reported failed: 5.1.1" in shown
+    assert "queued as" not in shown
     # letters tick reads by itself; there is no news
     ticked = sent.json("tick")
     assert ticked["returned"]["read"] == 3
