@@ -114,6 +114,8 @@ def sources(settings: Settings) -> Sources:
         mailbox=partial(mailbox, settings) if named.mailbox else None,
         own=returns(settings),
         log=RelayLog(settings.path(named.relay_log)) if named.relay_log else None,
+        # A rehearsal leaves the mailbox as it is.
+        mark=None if settings.mail.mode is Mode.CAPTURE else mark(settings),
     )
 
 

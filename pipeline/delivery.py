@@ -46,6 +46,8 @@ TRANSITIONS: tuple[Transition, ...] = tuple(
         (State.QUEUED, State.CLAIMED, "a worker takes it: lease and attempt number"),
         (State.QUEUED, State.CANCELLED, "a person withholds it"),
         (State.QUEUED, State.EXPIRED, "its attempts or its time are used up"),
+        (State.QUEUED, State.ACCEPTED, "evidence that the relay took an earlier attempt"),
+        (State.QUEUED, State.DELIVERED, "a delivery report of an earlier attempt"),
         (State.CLAIMED, State.QUEUED, "not tried, 4xx or lease over before the intent: unsent"),
         (State.CLAIMED, State.REJECTED, "5xx before the intent"),
         (State.CLAIMED, State.SENDING, "the intent is committed; the dot may follow"),

@@ -402,9 +402,10 @@ class _Dispatch:
         try:
             ours = settle()
         except Unavailable:
-            # What the relay has said is worth another try: a new connection, or a longer wait.
-            ours = settle()
-        if not ours and not isinstance(outcome, NotTried):
+            # What the relay has said is worth another try: a new connection, or a longer wait. The
+            # first may have been heard all the same.
+            ours = settle() or deliveries.is_settled(self._db, claimed, outcome)
+        if not ours:
             deliveries.answer_late(self._db, claimed, outcome, now=now)
         return ours
 
@@ -466,8 +467,10 @@ class _Dispatch:
     def _frozen(self, claimed: Claim) -> tuple[bytes, str]:
         """A message's bytes, frozen now if nobody has tried to send it, and whose it is by code."""
         with self._freezing:
-            message = messages.read(self._db, claimed.message_id)
-            if message.eml is None or message.eml_sha256 is None:
+            while True:
+                message = messages.read(self._db, claimed.message_id)
+                if message.eml is not None and message.eml_sha256 is not None:
+                    break
                 now = _now()
                 data = self._written(message, now, redirect_to=claimed.recipient)
                 sha256 = hashlib.sha256(data).hexdigest()
@@ -478,9 +481,6 @@ class _Dispatch:
                     self._archive.put(name, data)
                 if messages.freeze(self._db, message, dated=now, eml=name, eml_sha256=sha256):
                     return data, message.authority_code
-                message = messages.read(self._db, claimed.message_id)
-        assert message.eml is not None  # noqa: S101 - frozen by whoever came first
-        assert message.eml_sha256 is not None  # noqa: S101
         with _asking_the_archive():
             return self._archive.get(message.eml, message.eml_sha256), message.authority_code
 

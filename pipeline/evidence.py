@@ -27,13 +27,14 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
 from typing import Final, Protocol
 
-from pipeline import log, owner
+from pipeline import home, log, owner
 from pipeline.address import is_loopback
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
 from pipeline.envelope import ReturnAddress
 from pipeline.errors import LettersError
+from pipeline.highwater import MarkFile
 from pipeline.ledger import deliveries, reports
 from pipeline.ledger.deliveries import Doubt
 from pipeline.ledger.reports import Arrival, Handed, Moved, Note, Sent
@@ -88,12 +89,14 @@ class Progress(Protocol):
 class Sources:
     """Where evidence is found. What needs a password or a key is opened when it is read.
 
-    `own` knows the addresses that were given out here; without it none is proved.
+    `own` knows the addresses that were given out here; without it none is proved. Mail that was
+    read is moved out of the way only by a ledger that agrees with `mark`; without one, it stays.
     """
 
     mailbox: Callable[[], Mailbox] | None = None
     own: Callable[[], ReturnAddress] | None = None
     log: RelayLog | None = None
+    mark: MarkFile | None = None
 
     def __bool__(self) -> bool:
         """Whether there is anything to read."""
@@ -264,7 +267,9 @@ class _Reading:
     def _leave(self, mailbox: Mailbox, reached: Cursor | None, done: Sequence[str]) -> None:
         if reached is not None:
             reports.advance(self.db, mailbox.place, reached.uidvalidity, reached.uid)
-        if done:
+        # A copy of the ledger may read the mailbox; it must not take reports from the original.
+        mark = self.sources.mark
+        if done and mark is not None and home.look(self.db, mark).may_send:
             mailbox.put_away(done)
 
     def _take(self, place: str, each: Mail | NoOctets, own: ReturnAddress | None) -> None:

@@ -255,16 +255,16 @@ MUTATIONS: tuple[Mutation, ...] = (
     _one(
         "a late answer is dropped",
         DISPATCH,
-        "if not ours and not isinstance(outcome, NotTried):",
-        "if ours and isinstance(outcome, NotTried):",
+        "if not ours:\n            deliveries.answer_late",
+        "if not ours and isinstance(outcome, NotTried):\n            deliveries.answer_late",
         "integration/test_dispatch.py"
         "::test_an_answer_that_comes_after_the_claim_was_lost_is_evidence[sqlite]",
     ),
     _one(
         "a late answer about an earlier attempt is believed",
         DELIVERIES,
-        "waits = (row.state, row.attempt) == (State.IN_DOUBT.value, claimed.attempt)",
-        "waits = row.state == State.IN_DOUBT.value",
+        "waits = (source, row.attempt) == (State.IN_DOUBT, claimed.attempt)",
+        "waits = source is State.IN_DOUBT",
         "integration/test_machine.py::test_the_answer_to_another_attempt[sqlite]",
     ),
     _one(
@@ -332,8 +332,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _one(
         "a message is frozen again",
         MESSAGES,
-        ".where(m.c.id == message.id, m.c.eml.is_(None))",
-        ".where(m.c.id == message.id)",
+        'm.c.eml.is_(None),\n                m.c.mailbox.in_(("", message.mailbox))',
+        'm.c.mailbox.in_(("", message.mailbox))',
         "integration/test_ledger.py::test_messages_are_frozen_once[sqlite]",
         MACHINE,
     ),
@@ -342,8 +342,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         edits=(
             Edit(
                 path=DISPATCH,
-                old="            if message.eml is None or message.eml_sha256 is None:\n",
-                new="            if message.id:\n",
+                old="                if message.eml is not None and message.eml_sha256 is not None:\n",
+                new="                if not message.id:\n",
             ),
             Edit(
                 path=DISPATCH,

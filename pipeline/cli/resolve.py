@@ -1,13 +1,13 @@
 """Settle what is in doubt, by a person's word."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from pipeline import bootstrap, owner, run
+from pipeline import bootstrap, evidence, owner, run
 from pipeline.address import ascii_address
 from pipeline.cli.finding import agreed, at_terminal, letter_of, run_of
 from pipeline.cli.options import AsJson, Authority, By, Config, YearOption, person, settings_now
@@ -15,6 +15,7 @@ from pipeline.cli.request import now
 from pipeline.delivery import State
 from pipeline.display import resolve as page
 from pipeline.display.console import LONDON, err, out, print_json
+from pipeline.display.progress import watching
 from pipeline.display.words import how_to_resolve
 from pipeline.errors import LetterFault, Refused
 from pipeline.ledger import deliveries, doubts, hindrances
@@ -105,6 +106,7 @@ def resolve(
         note = _said(note)
     who = person(by)
     with bootstrap.pipeline(settings_now(), writes=True) as pipeline:
+        _ask_the_log(pipeline)
         known = _known(pipeline, year, authority, to, ask=ask)
         if word is None:
             _show(pipeline, known, as_json=as_json)
@@ -120,6 +122,16 @@ def resolve(
                 raise typer.Exit(1)
         well = _settle(pipeline, known, word, _said(note), who, as_json=as_json)
     raise typer.Exit(0 if well else 1)
+
+
+def _ask_the_log(pipeline: run.Pipeline) -> None:
+    """What the relay's log shows counts before anybody's word: nobody should send what it took."""
+    found = replace(bootstrap.sources(settings_now()), mailbox=None)
+    if found:
+        with watching(quiet=True) as watch:
+            reading = evidence.read(pipeline.ledger, pipeline.archive, found, progress=watch)
+        for trouble in reading.troubles:
+            err.print(f"The relay's log was not asked: {trouble}", markup=False, style="yellow")
 
 
 def _word(**said: bool) -> str | None:

@@ -379,11 +379,25 @@ def settle(
     return True
 
 
+def is_settled(db: Database, claimed: Claim, outcome: Outcome) -> bool:
+    """Whether this attempt is on record with this very outcome."""
+    a = schema.attempts
+    with db.read() as connection:
+        row = connection.execute(
+            sa.select(a.c.outcome, a.c.reply, a.c.owner).where(
+                a.c.delivery_id == claimed.delivery_id, a.c.number == claimed.attempt
+            )
+        ).one()
+    recorded = (row.outcome, row.reply, row.owner)
+    return recorded == (_named(outcome), _said(outcome), claimed.owner)
+
+
 def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime) -> State | None:
     """Record an answer that came after the claim was lost; where it moved the delivery, if so.
 
     It is evidence like any other. What waits in doubt since that very attempt is settled by it: the
-    relay took it, or says that it did not. Otherwise it is noted and changes nothing.
+    relay took it, or certainly did not. That it took it counts also where the delivery is in the
+    queue again, so that it does not go twice. Otherwise it is noted and changes nothing.
     """
     d = schema.deliveries
     with db.write() as connection:
@@ -394,8 +408,14 @@ def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime
             Accepted: State.ACCEPTED,
             Rejected: State.QUEUED,  # the next attempt hears it in time
             Deferred: State.QUEUED,
+            NotTried: State.QUEUED,
         }.get(type(outcome))
-        waits = (row.state, row.attempt) == (State.IN_DOUBT.value, claimed.attempt)
+        source = State(row.state)
+        waits = (source, row.attempt) == (State.IN_DOUBT, claimed.attempt)
+        if target is State.ACCEPTED:
+            waits = source in {State.IN_DOUBT, State.QUEUED}
+        if isinstance(outcome, NotTried) and not waits:
+            return None  # a worker that has been fenced off leaves no trace
         if target is None or not waits:
             events.note(
                 connection,
@@ -408,12 +428,18 @@ def answer_late(db: Database, claimed: Claim, outcome: Outcome, *, now: datetime
                 data={"attempt": claimed.attempt, "said": _said(outcome)},
             )
             return None
-        _leave_doubt(connection, claimed.delivery_id, claimed.attempt, target, now=now)
+        _require(source, target)
+        connection.execute(
+            sa.update(d)
+            .where(d.c.id == claimed.delivery_id, d.c.state == source.value)
+            .values(**_placed(target)),
+            _open(target, due_at=now, now=now),
+        )
         _end_attempt(connection, claimed, outcome, now=now)
         _note_move(
             connection,
             claimed,
-            State.IN_DOUBT,
+            source,
             target,
             at=now,
             evidence=f"the relay's answer came late: {_said(outcome)}",
@@ -633,6 +659,11 @@ def _settled(outcome: Outcome) -> State:
             return State.QUEUED
 
 
+def _named(outcome: Outcome) -> str:
+    """An outcome's name in the record."""
+    return type(outcome).__name__.lower()
+
+
 def _said(outcome: Outcome) -> str:
     match outcome:
         case Accepted() | Rejected() | Deferred():
@@ -649,7 +680,7 @@ def _end_attempt(
         {
             **_number(claimed),
             "at": now,
-            "what": type(outcome).__name__.lower(),
+            "what": _named(outcome),
             "said": _said(outcome),
             "queued_as": outcome.queue_id if isinstance(outcome, Accepted) else None,
         },

@@ -96,6 +96,8 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
     Returns how many were new; a run that has been cancelled gets none.
 
     Safe to call again and from several processes: a letter has one first message in each mode.
+    What was planned and never tried is from this sender from now on: an approval is given for the
+    sender as it is now.
     """
     made = 0
     table, r = schema.letters, schema.runs
@@ -109,6 +111,8 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
             )
             if live is None:
                 return made
+            if not made:
+                _let_be_from(connection, run_id, sender)
             rows = connection.execute(
                 sa.select(table.c.id, table.c.recipients)
                 .where(letters.unplanned(run_id, sender.mode))
@@ -120,6 +124,45 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
             made += len(rows)
         if not rows:
             return made
+
+
+def _let_be_from(connection: sa.Connection, run_id: int, sender: Sender) -> None:
+    """Give what was planned for another sender, and is not frozen yet, to this one."""
+    m, d, table = schema.messages, schema.deliveries, schema.letters
+    mailbox, reply_to = sender.identity[0], sender.reply_to
+    others = connection.execute(
+        sa.select(m.c.id)
+        .join(table, table.c.id == m.c.letter_id)
+        .where(
+            table.c.run_id == run_id,
+            m.c.mode == sender.mode.value,
+            m.c.eml.is_(None),
+            sa.or_(
+                m.c.mailbox != mailbox,
+                m.c.reply_to.is_distinct_from(reply_to),
+                m.c.envelope_sender != sender.envelope_sender,
+            ),
+        )
+        .order_by(m.c.id)
+    ).scalars()
+    for message in others.all():
+        connection.execute(
+            sa.update(m)
+            .where(m.c.id == message, m.c.eml.is_(None))
+            .values(mailbox=mailbox, reply_to=reply_to, envelope_sender=sender.envelope_sender)
+        )
+        untried = connection.execute(
+            sa.select(d.c.id, d.c.token).where(
+                d.c.message_id == message, d.c.attempt == 0, d.c.state == State.QUEUED.value
+            )
+        ).all()
+        for row in untried:
+            token = row.token or _new_token()
+            connection.execute(
+                sa.update(d)
+                .where(d.c.id == row.id, d.c.attempt == 0)
+                .values(token=token, envelope_sender=sender.marked(token))
+            )
 
 
 def create(
@@ -443,12 +486,20 @@ def _whole() -> sa.Select[Any]:
 
 
 def freeze(db: Database, message: Message, *, dated: datetime, eml: str, eml_sha256: str) -> bool:
-    """Record the bytes that are sent from now on; False if others were recorded before."""
+    """Record the bytes that are sent from now on.
+
+    False if others were recorded before, or if the message is from another sender by now.
+    """
     m = schema.messages
     with db.write() as connection:
         done = connection.execute(
             sa.update(m)
-            .where(m.c.id == message.id, m.c.eml.is_(None))
+            .where(
+                m.c.id == message.id,
+                m.c.eml.is_(None),
+                m.c.mailbox.in_(("", message.mailbox)),  # what was written is what is on record
+                m.c.reply_to.is_not_distinct_from(message.reply_to),
+            )
             .values(dated=dated, eml=eml, eml_sha256=eml_sha256)
         )
         if done.rowcount != 1:

@@ -377,6 +377,8 @@ def _apply(connection: sa.Connection, delivery_id: int, *, now: datetime) -> Mov
     source = State(row.state)
     if row.state in _LEASED:
         return None
+    if source is State.QUEUED and not _was_intended(connection, delivery_id):
+        return None  # nothing of it has gone, whatever anybody says
     said = connection.execute(
         sa.select(rep)
         .where(rep.c.delivery_id == delivery_id, rep.c.moved_to.is_(None))
@@ -420,6 +422,15 @@ def _apply(connection: sa.Connection, delivery_id: int, *, now: datetime) -> Mov
         },
     )
     return moved_of(sent, source, target, because)
+
+
+def _was_intended(connection: sa.Connection, delivery_id: int) -> bool:
+    """Whether any attempt came as far as its intent."""
+    a = schema.attempts
+    found = connection.scalar(
+        sa.select(a.c.id).where(a.c.delivery_id == delivery_id, a.c.intent_at.is_not(None)).limit(1)
+    )
+    return found is not None
 
 
 def moved_of(sent: Sent, source: State, target: State, because: str) -> Moved:

@@ -74,7 +74,31 @@ def test_a_relay_that_does_not_offer_reports_is_not_asked_for_them(send: Send) -
     assert recipient == "RCPT TO:<chief@a.example>"
 
 
-def test_a_retry_has_the_envelope_and_the_sender_that_were_planned(
+NEWER = ReturnAddress(mailbox="other@ombudsman.example", keys=(b"another key of its own",))
+CHANGED = replace(
+    MARKED,
+    address="other@ombudsman.example",
+    mailbox="Somebody else <other@ombudsman.example>",
+    reply_to=None,
+    envelope=NEWER.mailbox,
+    returns=lambda: NEWER,
+)
+
+
+def test_what_was_planned_and_never_tried_is_from_the_sender_that_is_approved(
+    db: Database, send: Send, run: Run
+) -> None:
+    messages.plan(db, run.id, replace(LIVE, reply_to="liaison@ombudsman.example"), now=NOW)
+    token = token_on_record(db)
+    with WaywardRelay(PLAIN_ANSWERS | DSN) as relay:
+        send(CHANGED, relay)
+    [mail], [body] = said(relay, "MAIL"), relay.messages
+    assert mail.startswith(f"MAIL FROM:<{NEWER.verp(token)}>")
+    assert b"\r\nFrom: Somebody else <other@ombudsman.example>\r\n" in b"\r\n" + body
+    assert b"Reply-To" not in body
+
+
+def test_a_retry_has_the_envelope_and_the_sender_of_the_first_try(
     db: Database,
     send: Send,
     run: Run,
@@ -82,17 +106,13 @@ def test_a_retry_has_the_envelope_and_the_sender_that_were_planned(
     """Whatever the settings, and the key, have become since."""
     messages.plan(db, run.id, replace(MARKED, reply_to="liaison@ombudsman.example"), now=NOW)
     token = token_on_record(db)
-    newer = ReturnAddress(mailbox="other@ombudsman.example", keys=(b"another key of its own",))
-    changed = replace(
-        MARKED,
-        address="other@ombudsman.example",
-        mailbox="Somebody else <other@ombudsman.example>",
-        reply_to=None,
-        envelope=newer.mailbox,
-        returns=lambda: newer,
-    )
+    put_off = {"RCPT": b"450 4.2.0 later\r\n"}
+    with WaywardRelay(PLAIN_ANSWERS | DSN | put_off) as relay:
+        send(replace(MARKED, reply_to="liaison@ombudsman.example"), relay)
+    with db.write() as connection:
+        connection.execute(sa.update(schema.deliveries).values(due_at=NOW))
     with WaywardRelay(PLAIN_ANSWERS | DSN) as relay:
-        send(changed, relay)
+        send(CHANGED, relay)
     [mail] = said(relay, "MAIL")
     assert mail.startswith(f"MAIL FROM:<{RETURNS.verp(token)}>")
     [body] = relay.messages

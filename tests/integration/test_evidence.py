@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline import evidence, schedule, schema
+from pipeline import evidence, home, schedule, schema
 from pipeline.archive import Archive
 from pipeline.checks import Check, returned
 from pipeline.checks import Kind as Finding
@@ -22,6 +22,7 @@ from pipeline.dispatch import Outbox
 from pipeline.envelope import Forged, ReturnAddress, Token
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from pipeline.evidence import Reading, Sources
+from pipeline.highwater import MarkFile
 from pipeline.ledger import deliveries, messages, reports
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
@@ -96,6 +97,7 @@ class Office:
     own: ReturnAddress | None = OWN
     log: Path | None = None
     move_to: str | None = None
+    mark: MarkFile | None = None
     names: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def deliveries(self) -> list[Delivery]:
@@ -160,6 +162,7 @@ class Office:
             mailbox=lambda: Maildir(path=self.maildir, move_to=self.move_to),
             own=None if own is None else lambda: own,
             log=RelayLog(self.log, zone=UTC) if self.log else None,
+            mark=self.mark,
         )
 
     def read(self) -> Reading:
@@ -217,6 +220,35 @@ def office(db: Database, tmp_path: Path) -> Office:
     for name in ("tmp", "new", "cur"):
         (maildir / name).mkdir(parents=True)
     return Office(db=db, run=run, archive=Archive(str(tmp_path / "archive")), maildir=maildir)
+
+
+def test_a_requeued_letter_that_has_arrived_after_all_is_not_sent_again(office: Office) -> None:
+    one, _other = office.deliveries()[:2]
+    office.attempt(one, LOST)
+    [doubt] = deliveries.doubts(office.db, office.run.id, Mode.LIVE)
+    assert deliveries.resolve(
+        office.db, doubt, State.QUEUED, evidence="I think not", person="Ann", now=now()
+    )
+    office.put(reported(one, "delivered"))
+    assert [each.target for each in office.quiet().moved] == [State.DELIVERED]
+    assert office.state(one) is State.DELIVERED
+
+
+def test_what_was_never_tried_is_not_believed_to_have_arrived(office: Office) -> None:
+    one = office.deliveries()[0]
+    office.put(reported(one, "delivered"))
+    assert office.quiet().moved == []
+    assert office.state(one) is State.QUEUED
+
+
+def test_a_copy_of_the_ledger_takes_no_mail_away_from_it(office: Office, tmp_path: Path) -> None:
+    office.move_to, office.mark = "Read", MarkFile(tmp_path / "mark")
+    office.put(reported(office.deliveries()[0], "failed"))
+    assert office.quiet().mails == 1
+    assert len(list((office.maildir / "new").iterdir())) == 1, "no mark: it may be a copy"
+    home.confirm(office.db, office.mark, note="mine", person="Ann", hold=False, now=now())
+    assert office.quiet().mails == 1
+    assert list((office.maildir / "new").iterdir()) == []
 
 
 def dsn(
@@ -635,8 +667,9 @@ def test_an_archive_that_is_away_loses_no_mail(office: Office, tmp_path: Path) -
     assert dict(office.quiet().new) == {Returned.OTHER: 1}
 
 
-def test_what_was_read_is_put_away(office: Office) -> None:
-    office.move_to = "Read"
+def test_what_was_read_is_put_away(office: Office, tmp_path: Path) -> None:
+    office.move_to, office.mark = "Read", MarkFile(tmp_path / "mark")
+    home.confirm(office.db, office.mark, note="mine", person="Ann", hold=False, now=now())
     first = office.deliveries()[0]
     office.attempt(first)
     office.put(reported(first, "failed"))
