@@ -23,6 +23,7 @@ from pipeline.database import Database
 from pipeline.delivery import (
     Accepted,
     Deferred,
+    Lost,
     Mode,
     NotTried,
     Outcome,
@@ -46,7 +47,7 @@ LEASE = timedelta(minutes=3)
 
 CAPTURED = "captured mail"
 LONDON = ZoneInfo("Europe/London")
-_ENOUGH = 3  # files that cannot be read, until the archive itself is taken to be away
+_ENOUGH = 3  # files or answers that fail, until archive or relay itself is taken to be away
 _LAST_SECONDS = 20.0  # for what is in hand when the program is told to stop
 
 
@@ -236,6 +237,7 @@ class _Dispatch:
         self._stop = threading.Event()
         self._freezing = threading.Lock()
         self._trouble: str | None = None
+        self._lost_in_a_row = 0
         self._away: list[Unavailable] = []
 
     def work(self) -> None:
@@ -459,10 +461,26 @@ class _Dispatch:
             case NotTried(trouble=True):
                 relays.fails(self._db, self._place, reason=outcome.reason, chance=chance, now=now)
                 log.error("relay.in_trouble", run=self._run.id, relay=self._place)
+            case Lost():
+                # One lost answer is an accident. A relay that never answers the dot would leave
+                # every letter in doubt, each for a person to settle.
+                self._lost_in_a_row += 1
+                if self._lost_in_a_row < _ENOUGH:
+                    return
+                reason = (
+                    f"The relay {self._place} took {self._lost_in_a_row} letters in a row without "
+                    f"an answer, so no more are given to it; they are in doubt. {outcome.reason}"
+                )
+                self._trouble = reason
+                self._stop.set()
+                relays.fails(self._db, self._place, reason=reason, chance=chance, now=now)
+                log.error("relay.in_trouble", run=self._run.id, relay=self._place)
+                return
             case Accepted() | Deferred() | Rejected() if self._troubled:
                 self._troubled = False
                 relays.answers(self._db, self._place, now=now)
                 log.info("relay.well_again", run=self._run.id, relay=self._place)
+        self._lost_in_a_row = 0
 
     def _frozen(self, claimed: Claim) -> tuple[bytes, str]:
         """A message's bytes, frozen now if nobody has tried to send it, and whose it is by code."""

@@ -89,8 +89,9 @@ class Progress(Protocol):
 class Sources:
     """Where evidence is found. What needs a password or a key is opened when it is read.
 
-    `own` knows the addresses that were given out here; without it none is proved. Mail that was
-    read is moved out of the way only by a ledger that agrees with `mark`; without one, it stays.
+    `own` knows the addresses that were given out here; without it none is proved. With a `mark`
+    nothing is read for a ledger that does not agree with it; without one, as in a rehearsal, mail
+    that was read is left where it is.
     """
 
     mailbox: Callable[[], Mailbox] | None = None
@@ -152,7 +153,20 @@ def read(db: Database, archive: Archive, sources: Sources, *, progress: Progress
     same.
     """
     reading = _Reading(db=db, archive=archive, sources=sources, progress=progress)
-    for step in (reading.pending, reading.mail, reading.doubts, reading.fates):
+    steps: Sequence[Callable[[], None]] = (
+        reading.pending,
+        reading.mail,
+        reading.doubts,
+        reading.fates,
+    )
+    try:
+        if sources.mark is not None:
+            home.refuse_elsewhere(db, sources.mark)
+    except LettersError as error:
+        # A ledger that was put back lacks what the reports are about: they would fit no letter.
+        reading.troubles.append(error)
+        steps = ()
+    for step in steps:
         try:
             step()
         except LettersError as error:
@@ -267,9 +281,8 @@ class _Reading:
     def _leave(self, mailbox: Mailbox, reached: Cursor | None, done: Sequence[str]) -> None:
         if reached is not None:
             reports.advance(self.db, mailbox.place, reached.uidvalidity, reached.uid)
-        # A copy of the ledger may read the mailbox; it must not take reports from the original.
-        mark = self.sources.mark
-        if done and mark is not None and home.look(self.db, mark).may_send:
+        # A copy for rehearsals may read the mailbox; it must not take reports from the original.
+        if done and self.sources.mark is not None:
             mailbox.put_away(done)
 
     def _take(self, place: str, each: Mail | NoOctets, own: ReturnAddress | None) -> None:

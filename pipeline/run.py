@@ -17,7 +17,7 @@ from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox, dispatch
-from pipeline.errors import Refused, Unavailable
+from pipeline.errors import LettersError, Misconfigured, Refused, Unavailable
 from pipeline.ledger import letters, renewal, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.renewal import Renewal
@@ -129,6 +129,18 @@ def stands(pipeline: Pipeline, run: Run) -> Result:
         summary=story.summary(pipeline.ledger, run, pipeline.outbox.mode),
         awaiting=approvals_wanted(pipeline, run),
     )
+
+
+def refusal(pipeline: Pipeline) -> LettersError | None:
+    """Why nothing may be sent with this ledger at all; a rehearsal on this machine always may."""
+    outbox = pipeline.outbox
+    if outbox.mark is None or outbox.mode is Mode.CAPTURE:
+        return None
+    try:
+        home.refuse_elsewhere(pipeline.ledger, outbox.mark)
+    except (Misconfigured, Unavailable) as error:
+        return error
+    return None
 
 
 def open_run(pipeline: Pipeline, year: int, *, person: str, progress: Progress) -> Run:

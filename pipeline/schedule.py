@@ -168,6 +168,11 @@ def tick(
     goes wrong with one start is among the `troubles`, and the others go on. Raises Unavailable or
     Misconfigured if the ledger or the statistics cannot be looked at at all.
     """
+    if (refusal := run.refusal(pipeline)) is not None:
+        # Of a ledger that may be yesterday's, nothing is believed: not even what was missed.
+        return Tick(
+            at=now, mode=pipeline.outbox.mode, starts=(), troubles=(Trouble(error=refusal),)
+        )
     came_back = returns.read(pipeline, progress) if returns is not None else None
     calendar = source.calendar(pipeline.statistics)
     mode = pipeline.outbox.mode

@@ -342,7 +342,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         edits=(
             Edit(
                 path=DISPATCH,
-                old="                if message.eml is not None and message.eml_sha256 is not None:\n",
+                old="                "
+                "if message.eml is not None and message.eml_sha256 is not None:\n",
                 new="                if not message.id:\n",
             ),
             Edit(

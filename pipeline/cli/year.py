@@ -11,7 +11,7 @@ import typer
 from pipeline import bootstrap, run, source
 from pipeline.cli.finding import run_of
 from pipeline.cli.options import AnyYear, AsJson, By, Config, Year, person, settings_now
-from pipeline.display.console import out, print_json
+from pipeline.display.console import err, out, print_json
 from pipeline.display.progress import watching
 from pipeline.display.summary import print_not_begun, print_summary, waiting
 from pipeline.engines.local import LocalEngine
@@ -102,6 +102,9 @@ def status(
             run_of(pipeline, year)  # which says what there is
         mode = pipeline.outbox.mode
         missed = starts.missed(pipeline.ledger, year, mode)
+        if (refusal := run.refusal(pipeline)) is not None:
+            # Of a ledger that may be yesterday's, what follows may be too.
+            err.print(str(refusal), markup=False, style="bold red")
         if found is not None:
             _tell(
                 pipeline,

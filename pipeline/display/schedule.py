@@ -19,6 +19,11 @@ _SENT = {
     Mode.REDIRECT: "redirected to one inbox, as a rehearsal",
     Mode.LIVE: "sent",
 }
+_GOES = {
+    Mode.CAPTURE: "Mail is captured on this machine, as a rehearsal",
+    Mode.REDIRECT: "Mail is redirected to one inbox, as a rehearsal",
+    Mode.LIVE: "Mail goes to the authorities",
+}
 _TO_BE = {Step.PREPARE: "made", Step.DISPATCH: "sent"}
 
 
@@ -81,7 +86,7 @@ class Teller:
         """Say what is about to happen."""
         out.print(
             f"The schedule is running: it looks every {counted(every, 'second')} at what is due. "
-            f"The letters are {_SENT[mode]}.{' Ctrl-C stops it.' if out.is_terminal else ''}",
+            f"{_GOES[mode]}.{' Ctrl-C stops it.' if out.is_terminal else ''}",
             markup=False,
         )
 

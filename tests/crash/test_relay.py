@@ -209,14 +209,16 @@ def test_no_answer_to_the_dot_is_a_doubt_and_never_a_second_copy(
 ) -> None:
     with running_sink(*options) as sink:
         relay = {"host": sink.host, "port": sink.port, "timeout": 1.0}
-        for _ in range(2):
-            scene.send(relay=relay, connections=3)
-            assert scene.states() == {"in_doubt": 3}
+        said = scene.send(relay=relay, connections=3, expect=69)
+        assert "took 3 letters in a row without an answer" in said
+        assert scene.states() == {"in_doubt": 3}
+        scene.send(relay=relay, connections=3)
+        assert scene.states() == {"in_doubt": 3}, "there is nothing to send"
         assert len(sink.messages()) == 3
     with scene.db.read() as connection:
-        said = connection.scalars(sa.select(schema.attempts.c.reply)).all()
-    assert len(said) == 3
-    assert all(answers in each for each in said)
+        heard = connection.scalars(sa.select(schema.attempts.c.reply)).all()
+    assert len(heard) == 3
+    assert all(answers in each for each in heard)
     hold(scene)
 
 
