@@ -1,7 +1,7 @@
 """The command line: `letters ...`.
 
 Exit codes: 0 nothing needs a person, 1 something does (printed), 2 usage, 69 something leaned on is
-unavailable, 70 a fault of the program itself, 78 configuration. `status` and `show` end with 0
+unavailable, 70 a fault of the program itself, 78 configuration, 130 interrupted. `status` and `show` end with 0
 whenever they could answer.
 """
 
@@ -104,7 +104,7 @@ app = typer.Typer(
     \b
     Exit codes: 0 nothing needs a person, 1 something does (it is printed),
     2 a wrong call, 69 something leaned on is unavailable, 70 a fault of the
-    program itself, 78 a setting is wrong.
+    program itself, 78 a setting is wrong, 130 it was told to stop (Ctrl-C).
 
     More: docs/operating.md. Every command explains itself: letters COMMAND --help
     """,

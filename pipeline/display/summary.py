@@ -226,7 +226,8 @@ def _print_how_to_go_on(pipeline: Pipeline, result: Result, others: Waiting) -> 
         due = deliveries.next_due(pipeline.ledger, found.id, outbox.mode, only_to=outbox.only_to)
     if due is not None and due > datetime.now(UTC):
         waits = f" from {due.astimezone(LONDON):%H:%M} on, London time"
-    out.print(f"Not finished. To go on{waits}: letters run {found.year}", style="bold yellow")
+    what = "run" if summary.letters["unprepared"] else "send"
+    out.print(f"Not finished. To go on{waits}: letters {what} {found.year}", style="bold yellow")
     _print_pace(pipeline, found, others)
 
 
