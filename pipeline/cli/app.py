@@ -1,8 +1,8 @@
 """The command line: `letters ...`.
 
 Exit codes: 0 nothing needs a person, 1 something does (printed), 2 usage, 69 something leaned on is
-unavailable, 70 a fault of the program itself, 78 configuration, 130 interrupted. `status` and `show` end with 0
-whenever they could answer.
+unavailable, 70 a fault of the program itself, 78 configuration, 130 interrupted. `status` and
+`show` end with 0 whenever they could answer.
 """
 
 import io
