@@ -22,6 +22,8 @@ _TOGETHER = {
     "tests/acceptance/test_edges.py": "edges",
     "tests/acceptance/test_export.py": "export",
     "tests/acceptance/test_letter.py": "letter",
+    "tests/acceptance/test_metrics.py": "metrics",
+    "tests/acceptance/test_reports.py": "reports",
     "tests/acceptance/test_resend.py": "resend",
     "tests/acceptance/test_resolve.py": "resolve",
     "tests/acceptance/test_screen.py": "screen",

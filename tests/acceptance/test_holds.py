@@ -72,13 +72,12 @@ def corrected(tmp_path: Path) -> str:
     return str(part_of_the_sample(tmp_path / "corrected", [STEVENAGE, WATFORD], change))
 
 
-def test_pausing_stops_a_run_between_two_letters_wherever_it_runs(imported: Site) -> None:
-    imported.letters("prepare", "2020")
+def test_pausing_stops_a_run_between_two_letters_wherever_it_runs(prepared: Site) -> None:
     relay = SlowRelay()
     with running(relay) as live:
-        sending = Site(imported.folder, more=live).start("send", "2020")
+        sending = Site(prepared.folder, more=live).start("send", "2020")
         assert relay.arrived.wait(60)
-        imported.letters("pause", "2020", "--reason", "the signatory has resigned", "--by", "Ann")
+        prepared.letters("pause", "2020", "--reason", "the signatory has resigned", "--by", "Ann")
         relay.answer.set()
         said, _ = sending.communicate(timeout=120)
         assert sending.returncode == 1
@@ -88,17 +87,17 @@ def test_pausing_stops_a_run_between_two_letters_wherever_it_runs(imported: Site
         assert 1 <= len(in_hand) <= 2, "what was in hand, on two connections, and no more"
         # and nothing starts it again by itself
         for command in ("send", "run"):
-            imported.letters(command, "2020", expect=1, env=live)
-        refused = imported.letters(
+            prepared.letters(command, "2020", expect=1, env=live)
+        refused = prepared.letters(
             "resend", STEVENAGE, "--year", "2020", "--reason", "x", "--yes", expect=2, env=live
         ).stderr
         assert "paused" in refused
         assert relay.taken == in_hand
-        status = imported.json("status", "2020", env=live)
+        status = prepared.json("status", "2020", env=live)
         assert status["paused"]["by"] == "Ann"
         assert status["paused"]["because"] == "the signatory has resigned"
-        imported.letters("resume", "2020", "--by", "Bob")
-        imported.letters("send", "2020", env=live)
+        prepared.letters("resume", "2020", "--by", "Bob")
+        prepared.letters("send", "2020", env=live)
         everyone = [a for one in status["letters"] for a in one["recipients"]]
         assert sorted(relay.taken) == sorted(everyone), "each of them once"
 
@@ -120,37 +119,36 @@ def test_a_year_without_a_run_has_nothing_to_send(imported: Site) -> None:
     assert "letters prepare 2020" in imported.letters("send", "2020", expect=2).stderr
 
 
-def test_a_withheld_letter_stays_and_the_others_go(imported: Site) -> None:
-    imported.letters("prepare", "2020")
-    told = imported.letters(
+def test_a_withheld_letter_stays_and_the_others_go(prepared: Site) -> None:
+    told = prepared.letters(
         "cancel", "watford", "--year", "2020", "--reason", "a complaint is still open", "--yes"
     )
     assert "Watford Borough Council is withheld" in told.stdout
-    imported.letters("run", "2020")
-    assert {one.recipient.partition("@")[2] for one in imported.mail()} == {"stevenage.gov.example"}
-    by_code = {one["authority"]: one for one in imported.json("status", "2020")["letters"]}
+    prepared.letters("run", "2020")
+    assert {one.recipient.partition("@")[2] for one in prepared.mail()} == {"stevenage.gov.example"}
+    by_code = {one["authority"]: one for one in prepared.json("status", "2020")["letters"]}
     assert by_code[WATFORD]["state"] == "withheld"
     assert by_code[WATFORD]["withheld"] == "a complaint is still open"
-    imported.letters("resume", WATFORD, "--year", "2020")
-    imported.letters("run", "2020")
-    assert len(imported.mail()) == 4
-    kinds = [one["kind"] for one in imported.json("show", WATFORD, "--year", "2020")["events"]]
+    prepared.letters("resume", WATFORD, "--year", "2020")
+    prepared.letters("run", "2020")
+    assert len(prepared.mail()) == 4
+    kinds = [one["kind"] for one in prepared.json("show", WATFORD, "--year", "2020")["events"]]
     assert "letter_withheld" in kinds
     assert "letter_released" in kinds
 
 
 def test_corrections_are_shown_then_taken_in_and_only_what_changed_is_made(
-    imported: Site, tmp_path: Path
+    prepared: Site, tmp_path: Path
 ) -> None:
-    before = {one["authority"]: one for one in imported.json("run", "2020")["letters"]}
-    unchanged = imported.letters("refresh", "2020")
+    before = {one["authority"]: one for one in prepared.json("run", "2020")["letters"]}
+    unchanged = prepared.letters("refresh", "2020")
     assert "Nothing has changed" in unchanged.stdout
-    imported.letters("import", corrected(tmp_path))
-    looked = imported.letters("refresh", "2020", "--dry-run").stdout
+    prepared.letters("import", corrected(tmp_path))
+    looked = prepared.letters("refresh", "2020", "--dry-run").stdout
     assert "Watford Borough Council" in looked
     assert "new.chief@watford.gov.example" in looked
     assert "Nothing was changed" in looked
-    told = imported.json("refresh", "2020", "--by", "Ann")
+    told = prepared.json("refresh", "2020", "--by", "Ann")
     by_code = {one["authority"]: one for one in told["changes"]}
     watford = {
         one["what"]: (one["before"], one["after"]) for one in by_code[WATFORD]["differences"]
@@ -160,10 +158,10 @@ def test_corrections_are_shown_then_taken_in_and_only_what_changed_is_made(
     assert "recipients" in watford
     # both are districts, so the other's average moves as well
     assert {one["what"] for one in by_code[STEVENAGE]["differences"]} >= {"upheld.average"}
-    after = {one["authority"]: one for one in imported.json("run", "2020")["letters"]}
+    after = {one["authority"]: one for one in prepared.json("run", "2020")["letters"]}
     assert after[WATFORD]["recipients"][0] == "new.chief@watford.gov.example"
     assert after[WATFORD]["sha256"] != before[WATFORD]["sha256"]
-    figures = imported.json("show", WATFORD, "--year", "2020")["figures"]
+    figures = prepared.json("show", WATFORD, "--year", "2020")["figures"]
     assert figures["upheld"]["part"] == parts[1]
 
 
@@ -185,21 +183,20 @@ def test_a_fault_in_the_data_is_cured_without_beginning_anew(site: Site, tmp_pat
 
 
 def test_after_approval_a_run_is_cancelled_before_it_can_change(
-    imported: Site, tmp_path: Path
+    prepared: Site, tmp_path: Path
 ) -> None:
     wanted = {"LETTERS_APPROVAL__PEOPLE": "1"}
-    imported.letters("prepare", "2020", env=wanted)
-    imported.letters("approve", "2020", "--by", "Ann", env=wanted)
-    imported.letters("import", corrected(tmp_path))
-    refused = imported.letters("refresh", "2020", expect=2, env=wanted).stderr
+    prepared.letters("approve", "2020", "--by", "Ann", env=wanted)
+    prepared.letters("import", corrected(tmp_path))
+    refused = prepared.letters("refresh", "2020", expect=2, env=wanted).stderr
     assert "approved as they stand by Ann" in refused
     assert "letters cancel 2020" in refused
-    imported.letters("cancel", "2020", "--reason", "Watford corrected", "--yes", env=wanted)
-    told = imported.letters("status", "2020").stdout
+    prepared.letters("cancel", "2020", "--reason", "Watford corrected", "--yes", env=wanted)
+    told = prepared.letters("status", "2020").stdout
     assert "Watford corrected" in told, "who cancelled it, and why"
-    done = imported.letters("run", "2020", expect=1, env=wanted)
+    done = prepared.letters("run", "2020", expect=1, env=wanted)
     assert "1 more person must approve" in done.stdout
-    assert imported.mail() == []
+    assert prepared.mail() == []
 
 
 @pytest.mark.parametrize(

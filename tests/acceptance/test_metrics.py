@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sqlite3
 import urllib.request
 from contextlib import closing
@@ -32,14 +33,23 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
-@pytest.fixture
-def sent(site: Site, tmp_path: Path) -> Site:
+@pytest.fixture(scope="module")
+def sent_once(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site that a tick has made and sent two letters of, logging all it does."""
-    imported(site, tmp_path)
+    folder = tmp_path_factory.mktemp("metrics")
+    site = Site(folder / "site")
+    imported(site, folder)
     done = site.letters("tick", env=LOGGED)
     assert "The letters of 2020" in done.stdout, "what a person reads stays where it is"
     (site.folder / "stderr").write_text(done.stderr)
     return site
+
+
+@pytest.fixture
+def sent(sent_once: Site, tmp_path: Path) -> Site:
+    """The same, to do something to."""
+    shutil.copytree(sent_once.folder, tmp_path / "site")
+    return Site(tmp_path / "site").confirmed()
 
 
 def test_a_tick_logs_what_it_does_and_nobodys_name(sent: Site) -> None:

@@ -51,9 +51,7 @@ def doubtful_part(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def copied(site: Site, folder: Path) -> Site:
     """The same in another folder, which may send."""
     shutil.copytree(site.folder, folder)
-    copy = Site(folder)
-    copy.letters("db", "confirm", "--note", "a copy for a test", "--no-hold", "--yes")
-    return copy
+    return Site(folder).confirmed()
 
 
 @pytest.fixture

@@ -6,23 +6,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from tests.acceptance.site import Site, part_of_the_sample
-from tests.acceptance.test_relay import STEVENAGE, WATFORD, Relay, relay
+from tests.acceptance.test_relay import STEVENAGE, Relay, relay
 from tests.acceptance.test_schedule import due, serving
 
 __all__ = ["relay"]  # a fixture
 
 Where = tuple[Relay, dict[str, str]]
-
-
-@pytest.fixture
-def prepared(site: Site, tmp_path: Path) -> Site:
-    """Two letters made, and nothing sent."""
-    site.letters("import", str(part_of_the_sample(tmp_path / "data", [STEVENAGE, WATFORD])))
-    site.letters("prepare", "2020")
-    return site
 
 
 def back_up(site: Site, to: Path) -> Path:

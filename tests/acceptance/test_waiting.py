@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -11,28 +10,12 @@ from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.ledger import deliveries, messages, runs
 from pipeline.ledger.messages import Sender
-from tests.acceptance.site import Site, part_of_the_sample
-from tests.acceptance.test_resolve import copied
+from tests.acceptance.site import Site
 from tests.postgres import free_port
 from tests.relays import WaywardRelay
 
 STEVENAGE, WATFORD = "E07000243", "E07000103"
 CHIEF = "chief.executive@stevenage.gov.example"
-
-
-@pytest.fixture(scope="module")
-def prepared_part(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    folder = tmp_path_factory.mktemp("waiting")
-    site = Site(folder)
-    site.letters("import", str(part_of_the_sample(folder / "data", [STEVENAGE, WATFORD])))
-    site.letters("prepare", "2020")
-    return site
-
-
-@pytest.fixture
-def prepared(prepared_part: Site, tmp_path: Path) -> Site:
-    """Two letters to two people each, and nothing sent."""
-    return copied(prepared_part, tmp_path / "site")
 
 
 @pytest.fixture

@@ -532,14 +532,14 @@ def test_many_letters_take_no_more_memory_than_few(db: Database, tmp_path: Path)
         tracemalloc.stop()
         return held, number
 
-    fill(0, 1500)
+    fill(0, 1000)
     most()  # what is kept for good, such as compiled statements
     few, found_few = most()
-    fill(1500, 6000)
+    fill(1000, 2500)
     many, found_many = most()
-    assert found_few == 2 * 1500 + 1, "each not where its events lead, and with another recipient"
-    assert found_many == 2 * 7500 + 1
-    assert many < few + 1_000_000, "six thousand findings take several times that"
+    assert found_few == 2 * 1000 + 1, "each not where its events lead, and with another recipient"
+    assert found_many == 2 * 3500 + 1
+    assert many < few + 1_000_000, "five thousand findings take several times that"
 
 
 def _findings(site: Site) -> Iterator[Finding]:
