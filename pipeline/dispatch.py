@@ -150,7 +150,7 @@ def _logged(run: Run, mode: Mode, place: str) -> Iterator[None]:
 def _leave_alone(db: Database, place: str, year: int, *, at_once: bool) -> None:
     """Raise Unavailable while a relay is left alone; with `at_once`, it is not."""
     trouble, now = relays.in_trouble(db, place), _now()
-    if trouble is None or trouble.retry_at <= now:
+    if trouble is None or not trouble.holds(now):
         return
     if at_once:
         relays.try_now(db, place, now=now)

@@ -359,7 +359,8 @@ class _Reading:
             sent = reports.by_id(self.db, [each.delivery_id for each in found])
             for doubt in found:
                 reason = self._settle(doubt, sent[doubt.delivery_id])
-                if reason:
+                # Of a year that was given up nobody has to settle anything.
+                if reason and not reports.is_cancelled(self.db, run_id):
                     self.unsettled.append(Unsettled(sent=sent[doubt.delivery_id], reason=reason))
 
     def _settle(self, doubt: Doubt, sent: Sent) -> str:

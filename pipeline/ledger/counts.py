@@ -175,12 +175,14 @@ def _pressing(
 
 
 def _doubts(connection: sa.Connection) -> dict[Mode, datetime]:
-    d, a = schema.deliveries, schema.attempts
+    d, a, table, r = schema.deliveries, schema.attempts, schema.letters, schema.runs
     since = sa.func.coalesce(a.c.ended_at, a.c.intent_at, a.c.claimed_at)
     rows = connection.execute(
         sa.select(d.c.mode, sa.type_coerce(sa.func.min(since), schema.Utc))
         .join_from(d, a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
-        .where(d.c.state == State.IN_DOUBT.value)
+        .join(table, table.c.id == d.c.letter_id)
+        .join(r, r.c.id == table.c.run_id)
+        .where(d.c.state == State.IN_DOUBT.value, r.c.cancelled_at.is_(None))
         .group_by(d.c.mode)
     )
     return {Mode(row[0]): row[1] for row in rows}

@@ -163,7 +163,8 @@ def claim(
                         bool(pace.overall),
                         bool(pace.to_one_domain),
                     ),
-                    _asked(run_id, mode, now, messages, only_to) | {"relay": relay},
+                    _asked(run_id, mode, now, messages, only_to)
+                    | relays.asked(relay, pace, now=now),
                 ).one_or_none()
                 if following is None:
                     return None
@@ -193,9 +194,9 @@ def held_up(
         domains = connection.scalars(
             sa.select(due.c.domain).distinct(), _asked(run_id, mode, now, messages, only_to)
         ).all()
-    if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.retry_at > now):
+    if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.holds(now)):
         return None
-    turn = relays.next_turn(db, relay, domains if pace.to_one_domain else ())
+    turn = relays.next_turn(db, relay, domains if pace.to_one_domain else (), pace, now=now)
     return max(turn, now) if turn is not None else now
 
 

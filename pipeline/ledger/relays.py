@@ -7,7 +7,7 @@ finds it well again says so for all.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -19,6 +19,11 @@ from pipeline.schema import Event
 
 _EVERY_DOMAIN = ""
 
+# A time further ahead than any wait was written by a clock that was wrong: it is not kept to.
+# Machines may differ a little, and `now` may have waited for the database, so there is a slack.
+_SLACK = timedelta(minutes=1)
+_LONGEST_WAIT = probe_after(9, chance=1) + _SLACK
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
@@ -28,6 +33,10 @@ class Trouble:
     since: datetime
     reason: str
     retry_at: datetime
+
+    def holds(self, now: datetime) -> bool:
+        """Whether the relay is still left alone."""
+        return now < self.retry_at <= now + _LONGEST_WAIT
 
 
 def in_trouble(db: Database, relay: str) -> Trouble | None:
@@ -56,7 +65,7 @@ def fails(db: Database, relay: str, *, reason: str, chance: float, now: datetime
             db.insert(r).values(relay=relay).on_conflict_do_nothing(index_elements=["relay"])
         )
         row = connection.execute(sa.select(r).where(r.c.relay == relay).with_for_update()).one()
-        if row.retry_at is not None and row.retry_at > now:
+        if row.retry_at is not None and now < row.retry_at <= now + _LONGEST_WAIT:
             return
         failures = row.failures + 1
         retry_at = now + probe_after(failures, chance=chance)
@@ -106,23 +115,47 @@ def try_now(db: Database, relay: str, *, now: datetime) -> None:
 def usable(*, overall: bool, to_one_domain: bool) -> Sequence[sa.ColumnElement[bool]]:
     """What must hold of a delivery so that the relay may be given it at this moment.
 
-    The values to it are `relay` and `now`; `overall` and `to_one_domain` say which paces are kept.
+    The values to it are `now` and what `asked` says; `overall` and `to_one_domain` say which paces
+    are kept.
     """
     r, p, d = schema.relays, schema.paces, schema.deliveries
     relay: sa.BindParameter[str] = sa.bindparam("relay")
     now: sa.BindParameter[datetime] = sa.bindparam("now")
+    longest: sa.BindParameter[datetime] = sa.bindparam("longest")
+    overall_by: sa.BindParameter[datetime] = sa.bindparam("overall_by")
+    domain_by: sa.BindParameter[datetime] = sa.bindparam("domain_by")
     conditions: list[sa.ColumnElement[bool]] = [
-        ~sa.exists().where(r.c.relay == relay, r.c.retry_at > now)
+        ~sa.exists().where(r.c.relay == relay, r.c.retry_at > now, r.c.retry_at <= longest)
     ]
     if overall:
         conditions.append(
-            ~sa.exists().where(p.c.relay == relay, p.c.domain == _EVERY_DOMAIN, p.c.next_at > now)
+            ~sa.exists().where(
+                p.c.relay == relay,
+                p.c.domain == _EVERY_DOMAIN,
+                p.c.next_at > now,
+                p.c.next_at <= overall_by,
+            )
         )
     if to_one_domain:
         conditions.append(
-            ~sa.exists().where(p.c.relay == relay, p.c.domain == d.c.domain, p.c.next_at > now)
+            ~sa.exists().where(
+                p.c.relay == relay,
+                p.c.domain == d.c.domain,
+                p.c.next_at > now,
+                p.c.next_at <= domain_by,
+            )
         )
     return conditions
+
+
+def asked(relay: str, pace: Pace, *, now: datetime) -> dict[str, str | datetime]:
+    """The values that `usable` leaves open, but for `now`."""
+    return {
+        "relay": relay,
+        "longest": now + _LONGEST_WAIT,
+        "overall_by": now + pace.overall + _SLACK,
+        "domain_by": now + pace.to_one_domain + _SLACK,
+    }
 
 
 def take_turn(
@@ -149,7 +182,11 @@ def take_turn(
         )
         done = connection.execute(
             sa.update(p)
-            .where(p.c.relay == relay, p.c.domain == scope, p.c.next_at <= now)
+            .where(
+                p.c.relay == relay,
+                p.c.domain == scope,
+                sa.or_(p.c.next_at <= now, p.c.next_at > now + every + _SLACK),
+            )
             .values(next_at=now + every)
         )
         if done.rowcount != 1:
@@ -157,15 +194,25 @@ def take_turn(
     return True
 
 
-def next_turn(db: Database, relay: str, domains: Sequence[str]) -> datetime | None:
+def next_turn(
+    db: Database, relay: str, domains: Sequence[str], pace: Pace, *, now: datetime
+) -> datetime | None:
     """When the next turn is, of the relay and of the first of these domains; None: at any time."""
     p = schema.paces
     with db.read() as connection:
         overall = connection.scalar(
-            sa.select(p.c.next_at).where(p.c.relay == relay, p.c.domain == _EVERY_DOMAIN)
+            sa.select(p.c.next_at).where(
+                p.c.relay == relay,
+                p.c.domain == _EVERY_DOMAIN,
+                p.c.next_at <= now + pace.overall + _SLACK,
+            )
         )
         turns = connection.scalars(
-            sa.select(p.c.next_at).where(p.c.relay == relay, p.c.domain.in_(domains))
+            sa.select(p.c.next_at).where(
+                p.c.relay == relay,
+                p.c.domain.in_(domains),
+                p.c.next_at <= now + pace.to_one_domain + _SLACK,
+            )
         ).all()
     first = min(turns) if turns and len(turns) == len(set(domains)) else None
     return max((one for one in (overall, first) if one is not None), default=None)

@@ -23,7 +23,7 @@ from pipeline.envelope import Forged, ReturnAddress, Token
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from pipeline.evidence import Reading, Sources
 from pipeline.highwater import MarkFile
-from pipeline.ledger import deliveries, messages, reports
+from pipeline.ledger import counts, deliveries, holds, messages, reports
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.runs import Run
@@ -918,6 +918,27 @@ def test_a_doubt_of_a_year_that_was_given_up_is_never_sent(near: Office, postfix
     near.log = log
     near.quiet()
     assert near.moves(absent)[-1] == ("in_doubt", "cancelled")
+
+
+def test_a_rehearsals_doubt_goes_out_of_sight_with_its_run(db: Database, tmp_path: Path) -> None:
+    run = opened(db, letter("A"))
+    prepare_all(db, run)
+    messages.plan(
+        db, run.id, replace(MARKED, mode=Mode.REDIRECT, redirect_to="me@c.test"), now=now()
+    )
+    claimed = deliveries.claim(db, run.id, Mode.REDIRECT, owner="w", lease=LEASE, now=now())
+    assert claimed is not None
+    assert deliveries.intend(db, claimed, relay="r:25", local_port=1, lease=LEASE, now=now())
+    assert deliveries.settle(db, claimed, LOST, now=now())
+    sources, place = Sources(log=RelayLog(tmp_path / "no.log")), Archive(str(tmp_path / "kept"))
+
+    def seen() -> tuple[int, int]:
+        found = evidence.read(db, place, sources, progress=Silence())
+        return len(found.unsettled), len(counts.count(db).doubts)
+
+    assert seen() == (1, 1)
+    holds.cancel(db, run, because="x", person="Ann", now=now())
+    assert seen() == (0, 0)
 
 
 def test_a_report_outweighs_what_the_log_told(near: Office, postfix: Postfix) -> None:

@@ -209,3 +209,16 @@ def test_dispatch_keeps_the_pace_and_sends_everything(
         claims = sorted(connection.scalars(sa.select(e.c.claimed_at)))
     assert len(claims) == 4
     assert all(after - before >= every for before, after in pairwise(claims))
+
+
+def test_times_that_a_wrong_clock_wrote_are_not_waited_for(db: Database, ready: Run) -> None:
+    pace, ahead = Pace(overall=MINUTE, to_one_domain=MINUTE), NOW + timedelta(days=3650)
+    assert claim(db, ready, NOW, pace) is not None
+    fails(db, NOW)
+    with db.write() as connection:
+        connection.execute(sa.update(schema.paces).values(next_at=ahead))
+        connection.execute(sa.update(schema.relays).values(retry_at=ahead))
+    now = NOW + MINUTE
+    assert deliveries.held_up(db, ready.id, Mode.LIVE, now=now, relay=RELAY, pace=pace) == now
+    assert claim(db, ready, now, pace) is not None
+    assert claim(db, ready, now, pace) is None, "from then on the pace is kept as ever"
