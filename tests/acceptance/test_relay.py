@@ -134,7 +134,7 @@ def test_a_greylisted_letter_waits_and_the_others_go(
     ]
     handler.refuses[later] = "450 4.2.0 greylisted"
     done = imported.letters("run", "2020", expect=1, env=live)
-    assert "letters run 2020" in done.stdout
+    assert "letters send 2020" in done.stdout
     status = imported.json("status", "2020", env=live)
     assert status["counts"]["queued"] == 1
     assert status["counts"]["accepted"] == sum(status["counts"].values()) - 1

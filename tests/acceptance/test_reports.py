@@ -215,10 +215,10 @@ def test_the_relay_s_log_alone_tells_what_came_back(
     postfix.settle()
     done = sent.json("reports", expect=1, env=here)
     assert done["mailbox"] is None
-    assert [(one["authority"], one["from"], one["to"]) for one in done["moved"]] == [
-        (WATFORD, "accepted", "bounced")
-    ]
-    assert "status=bounced" in done["moved"][0]["because"]
+    # The log knows of what was sent before, too.
+    back = [one for one in done["moved"] if one["authority"] == WATFORD]
+    assert {(one["from"], one["to"]) for one in back} == {("accepted", "bounced")}
+    assert all("status=bounced" in one["because"] for one in back)
     nothing = {"LETTERS_REPORTS__MAILBOX": ""}
     assert "reports.mailbox" in sent.letters("reports", env=nothing, expect=78).stderr
     gone = {**here, "LETTERS_REPORTS__RELAY_LOG": str(tmp_path / "no.log")}
