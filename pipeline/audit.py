@@ -25,7 +25,8 @@ from pipeline.database import Database
 from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import files
 from pipeline.ledger.files import NamedFile
-from pipeline.run import Progress, template_name
+from pipeline.progress import Progress
+from pipeline.run import template_name
 
 _READERS = 4
 _AHEAD = 4  # files handed out per reader: more would only fill memory

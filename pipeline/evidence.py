@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parseaddr
-from typing import Final, Protocol
+from typing import Final
 
 from pipeline import home, log, owner
 from pipeline.address import is_loopback
@@ -40,6 +40,7 @@ from pipeline.ledger.deliveries import Doubt
 from pipeline.ledger.reports import Arrival, Handed, Moved, Note, Sent
 from pipeline.mailbox import Cursor, Mail, Mailbox
 from pipeline.mailbox import Unreadable as NoOctets
+from pipeline.progress import Progress
 from pipeline.relaylog import Absent, Attempt, Fate, RelayLog, Taken, Unknown
 from pipeline.report import (
     AutoReply,
@@ -67,22 +68,6 @@ _SKEW: Final = timedelta(seconds=2)
 
 _MAILBOXES_OF_THE_RELAY: Final = ("local", "virtual")
 _INTO_A_MAILBOX: Final = ("delivered to maildir", "delivered to mailbox", "delivered to file")
-
-
-class Progress(Protocol):
-    """Told how the reading goes on, so that somebody can watch."""
-
-    def begin(self, stage: str, total: int) -> None:
-        """A stage of known size begins."""
-        ...
-
-    def advance(self) -> None:
-        """One more is done."""
-        ...
-
-    def end(self) -> None:
-        """The stage is over."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,8 @@ from pipeline.delivery import Mode, State
 from pipeline.ledger import gaps, runs
 from pipeline.ledger.gaps import Gap
 from pipeline.ledger.runs import Run
-from pipeline.run import Pipeline, Progress
+from pipeline.progress import Progress
+from pipeline.run import Pipeline
 from pipeline.schema import Step
 from pipeline.source import LONDON
 

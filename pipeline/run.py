@@ -25,6 +25,7 @@ from pipeline.ledger.runs import Opening, Run
 from pipeline.ledger.story import Summary
 from pipeline.letter import Letter, compose, fields_of
 from pipeline.prepare import Job
+from pipeline.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +49,6 @@ class Engine(Protocol):
 
     def each(self, job: Job, letters: Iterable[FrozenLetter]) -> Iterator[Prepared | Faulted]:
         """The result for each letter, in any order; may be given up half way."""
-        ...
-
-
-class Progress(Protocol):
-    """Told how the work goes on, so that somebody can watch."""
-
-    def begin(self, stage: str, total: int) -> None:
-        """A stage of known size begins."""
-        ...
-
-    def advance(self) -> None:
-        """One more is done."""
-        ...
-
-    def end(self) -> None:
-        """The stage is over."""
         ...
 
 

@@ -22,7 +22,8 @@ from pipeline.evidence import Reading, Sources
 from pipeline.ledger import deliveries, letters, runs, starts
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Hold
-from pipeline.run import Engine, Pipeline, Progress, Result
+from pipeline.progress import Progress
+from pipeline.run import Engine, Pipeline, Result
 from pipeline.schema import Step
 from pipeline.source import LONDON, Dates
 

@@ -17,7 +17,8 @@ from pipeline.display.progress import watching
 from pipeline.errors import Refused
 from pipeline.ledger import account, files
 from pipeline.ledger.account import Entry
-from pipeline.run import Pipeline, Progress
+from pipeline.progress import Progress
+from pipeline.run import Pipeline
 
 
 def verify(

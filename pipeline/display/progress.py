@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.display.console import err
 from pipeline.display.interruption import stop_if_interrupted
-from pipeline.run import Progress as Watcher
+from pipeline.progress import Progress as Watcher
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -26,8 +26,9 @@ from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from pipeline.letter import MERGE_FIELDS
 from pipeline.prepare import Job, Preparer
+from pipeline.progress import Progress
 from pipeline.proof import Names
-from pipeline.run import Pipeline, Progress
+from pipeline.run import Pipeline
 from pipeline.schedule import Standing, Start, Tick, Ticking
 from pipeline.schema import Event, Step
 from pipeline.source import LONDON
