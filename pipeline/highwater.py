@@ -16,15 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import Misconfigured, Unavailable
+from pipeline.machine import machine as _machine
 
 SETTING = "database.mark"
 _SIZE = 512  # one sector: it is there old or new, never in part
-_MACHINE = Path("/etc/machine-id")
 _GET_GENERATION = 0x80087601  # FS_IOC_GETVERSION: told anew whenever an inode is used again
 _WHAT = "The newest entry of the ledger of the letters. Do not copy, edit or back up."
 
@@ -208,16 +207,6 @@ def _found(descriptor: int) -> Found | None:
 
 def _sum(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@cache
-def _machine() -> str:
-    """The machine's identity, which is not to be shown as it is; empty where it has none."""
-    try:
-        text = _MACHINE.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""
-    return hashlib.sha256(f"letters {text}".encode()).hexdigest()[:16] if text else ""
 
 
 def _identity(descriptor: int) -> str:

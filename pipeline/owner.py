@@ -10,23 +10,27 @@ import socket
 import threading
 from pathlib import Path
 
+from pipeline.machine import machine
+
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def identity() -> str:
-    """This process and thread: host, boot, PID namespace, PID, its start, thread."""
-    return "/".join((*_here(), str(os.getpid()), _started(os.getpid()), str(threading.get_ident())))
+    """This process and thread: host, boot, PID namespace, PID, its start, thread, machine."""
+    process = (str(os.getpid()), _started(os.getpid()), str(threading.get_ident()))
+    return "/".join((*_here(), *process, machine()))
 
 
 def is_gone(owner: str) -> bool:
     """Whether the process that called itself `owner` has certainly ended."""
-    host, boot, namespace, pid, started, *_ = [*owner.split("/"), "", "", "", "", ""]
+    host, boot, namespace, pid, started, _, on, *_ = [*owner.split("/"), *7 * [""]]
     here = _here()
     if not pid.isdigit() or not started or host != here[0]:
         return False
     if boot and here[1] and boot != here[1]:
-        return True  # the same machine, started again since
-    if (boot, namespace) != here[1:]:
+        # The same machine, started again since; by its name alone it may be another one.
+        return bool(on) and on == machine()
+    if (boot, namespace) != here[1:] or (on and machine() and on != machine()):
         return False
     return _started(int(pid)) != started
 
