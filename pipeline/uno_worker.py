@@ -3,12 +3,13 @@
 Run by the distribution's own Python, the only one that `import uno` works in, and so restricted to
 the standard library and uno; it is never imported by the rest of the package.
 
-    python3 -I uno_worker.py OWNER_PID TIE SOFFICE_BIN DIRECTORY
+    python3 -I uno_worker.py OWNER_PID TIE SOFFICE_BIN DIRECTORY [KEEPER...]
 
 OWNER_PID is the process that started this one; TIE is `tied` when the kernel may kill this process
 the moment the owner's starting thread ends, else `free`; DIRECTORY is a private one with the
-office's profile in it. A frame is one letter for its kind, four bytes of length (big-endian), then
-the content:
+office's profile in it; KEEPER is the command that the office is started by, if it is to be kept
+apart from the machine, and DIRECTORY/tmp is there if that is to be the office's /tmp. A frame is
+one letter for its kind, four bytes of length (big-endian), then the content:
 
     in   C  a docx
     out  R  the office is up; the content is its process id, then a line for each font it has
@@ -20,6 +21,7 @@ group of its own; it kills that group when its input ends, when its owner is gon
 office is, so that nothing outlives the process that wanted it.
 """
 
+import contextlib
 import ctypes
 import os
 import queue
@@ -43,6 +45,7 @@ FIRST_START = 81
 STARTS = 4
 """How many times the office is started before it is given up."""
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 
 LOAD = {
     "Hidden": True,
@@ -70,11 +73,13 @@ def main() -> None:
     owner, tie, program, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4])
     if tie == "tied":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # What the office was started with may be gone before the office is; it is waited for here then.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints must not land among the frames
-    office = Office(program, directory, owner)
+    office = Office(program, directory, owner, sys.argv[5:])
     office.start()
-    _send(answers, b"R", "\n".join([str(office.process.pid), *office.fonts()]).encode())
+    _send(answers, b"R", "\n".join([str(office.pid()), *office.fonts()]).encode())
     letters: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(letters, owner, office), daemon=True).start()
     threading.Thread(target=_end_with, args=(office,), daemon=True).start()
@@ -91,10 +96,11 @@ def main() -> None:
 class Office:
     """One soffice.bin on its own profile, and the connection to it."""
 
-    def __init__(self, program: str, directory: Path, owner: int) -> None:
+    def __init__(self, program: str, directory: Path, owner: int, keeper: "list[str]") -> None:
         self.program = program
         self.directory = directory
         self.owner = owner
+        self.keeper = keeper
         self.process: subprocess.Popen[bytes]
         self.context: Any = None
         self.desktop: Any = None
@@ -111,8 +117,7 @@ class Office:
         sys.exit(1)
 
     def _start_once(self) -> "int | None":
-        # The name must be this office's own: the sockets of all lie side by side in /tmp.
-        pipe = "letters_" + self.directory.name.replace("-", "_")
+        pipe = self._pipe()
         libc = ctypes.CDLL(None)  # loaded here, so that the child has nothing to import
 
         def die_with_worker() -> None:
@@ -121,6 +126,7 @@ class Office:
 
         self.process = subprocess.Popen(  # noqa: S603  (no shell; every part is ours)
             [
+                *self.keeper,
                 self.program,
                 *("--headless", "--invisible", "--nologo", "--nodefault", "--norestore"),
                 *("--nolockcheck", "--nofirststartwizard"),
@@ -135,6 +141,7 @@ class Office:
         )
         context = None
         while context is None:
+            self._show_sockets()
             try:
                 context = resolver.resolve(f"uno:pipe,name={pipe};urp;StarOffice.ComponentContext")
             except NoConnectException:
@@ -154,18 +161,56 @@ class Office:
     def _note_sockets(self) -> None:
         # A killed office leaves its sockets in /tmp (no setting moves them); who clears up after
         # it reads here which they were.
+        if self._has_own_tmp():
+            return
+        pid = self.pid()
         held = set()
-        for link in Path(f"/proc/{self.process.pid}/fd").glob("*"):
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
             try:
                 held.add(str(link.readlink()))
             except OSError:
                 continue  # closed between the listing and the look
         paths = [
             line.split()[7]
-            for line in Path("/proc/net/unix").read_text(encoding="utf-8").splitlines()[1:]
+            for line in Path(f"/proc/{pid}/net/unix").read_text(encoding="utf-8").splitlines()[1:]
             if len(line.split()) == 8 and f"socket:[{line.split()[6]}]" in held
         ]
         (self.directory / "sockets").write_text("\n".join(sorted(set(paths))), encoding="utf-8")
+
+    def _has_own_tmp(self) -> bool:
+        return (self.directory / "tmp").is_dir()
+
+    def _show_sockets(self) -> None:
+        # The bridge looks for sockets in /tmp, where those of an office with a /tmp of its own are
+        # not; a symbolic link will do.
+        if not self._has_own_tmp():
+            return
+        for socket in (self.directory / "tmp").glob("OSL_PIPE_*" + self._pipe()):
+            link = Path("/tmp", socket.name)  # noqa: S108  (the name is as good as random)
+            if not link.is_symlink():
+                (self.directory / "sockets").write_text(str(link), encoding="utf-8")
+                link.symlink_to(socket)
+
+    def _pipe(self) -> str:
+        # The name must be this office's own: the sockets of all lie side by side in /tmp.
+        return "letters_" + self.directory.name.replace("-", "_")
+
+    def pid(self) -> int:
+        """Answer the process id of soffice.bin itself, which may run under what keeps it apart."""
+        parents = {}
+        for entry in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                told = entry.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue  # it ended between the listing and the look
+            parents[int(told.rpartition(")")[2].split()[1])] = int(entry.parent.name)
+        pid = self.process.pid
+        program = self.program.encode()
+        while pid in parents:
+            if Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] == program:
+                break
+            pid = parents[pid]  # what keeps it apart has but this child
+        return pid
 
     def fonts(self) -> "list[str]":
         """Answer the families of the fonts that LibreOffice itself finds."""
@@ -202,8 +247,16 @@ class Office:
     def end(self) -> None:
         """Kill the office, take its exit code so that no zombie stays, and kill this group."""
         self.process.kill()
-        self.process.wait()
+        self.wait()
         os.killpg(0, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Wait for the office to end, and answer its exit code."""
+        code = self.process.wait()
+        with contextlib.suppress(ChildProcessError):
+            while self.keeper:  # that has ended, and all that it kept is dying with it
+                os.wait()
+        return code
 
 
 def _properties(values: "dict[str, Any]") -> "tuple[Any, ...]":
@@ -243,7 +296,7 @@ def _read(letters: "queue.SimpleQueue[bytes]", owner: int, office: Office) -> No
 
 
 def _end_with(office: Office) -> None:
-    code = office.process.wait()
+    code = office.wait()
     _say(f"soffice.bin ended with exit code {code}.")
     os.killpg(0, signal.SIGKILL)
 

@@ -15,14 +15,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from pipeline.convert.capacity import resident
 from pipeline.convert.directory import discard_office, own_directory, registry, remove, sweep
 from pipeline.convert.fonts import EQUALS, missing
 from pipeline.convert.office import START_SECONDS, Office, environment
+from pipeline.convert.sandbox import NONE, Sandbox
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 
 WORKER = Path(__file__).parent.with_name("uno_worker.py")
 RECYCLE_AFTER = 400
 """Letters after which a LibreOffice is replaced by a fresh one, before its memory has grown."""
+MEMORY = 500_000_000
+"""Bytes of memory above which it is replaced, however few letters it has made."""
 ROOM = 8 << 20
 """Bytes free below which a failure is put down to a full disk and not to the letter."""
 
@@ -43,8 +47,11 @@ class _Failed(Exception):
 class Converter:
     """One LibreOffice, kept up from letter to letter; for one thread of one process at a time.
 
-    `timeout` is the seconds one letter may take, `start_timeout` those of a start. A context
-    manager: entering starts the office, leaving ends it and removes its directory.
+    `timeout` is the seconds one letter may take, `start_timeout` those of a start. An office that
+    holds more than `memory` bytes after a letter, its worker included, is replaced before the next.
+    `sandbox` is how it is kept apart from the machine; one that it does not start in is done
+    without, unless it is required. A context manager: entering starts the office, leaving ends it
+    and removes its directory.
     """
 
     def __init__(
@@ -53,12 +60,18 @@ class Converter:
         *,
         timeout: float,
         recycle_after: int = RECYCLE_AFTER,
+        memory: int = MEMORY,
+        sandbox: Sandbox = NONE,
         start_timeout: float = START_SECONDS,
     ) -> None:
         self._office = office
         self._timeout = timeout
         self._start_timeout = start_timeout
         self._recycle_after = recycle_after
+        self._memory = memory
+        self.sandbox = sandbox
+        """How the office is kept apart; once it has started, that may be less than was asked."""
+        self._has_started = False
         self._made_by = os.getpid()
         self._directory: Path | None = None
         self._lock = -1
@@ -96,7 +109,7 @@ class Converter:
             raise LetterFault("The stamped letter is not a docx (a zip file) at all.")
         reasons: list[str] = []
         while len(reasons) < 2:
-            if not self._is_up() or self._converted >= self._recycle_after:
+            if not self._is_up() or self._converted >= self._recycle_after or self._has_grown():
                 self._start()
             if not self._has_fonts:
                 self._require_fonts(docx)
@@ -129,7 +142,27 @@ class Converter:
     def _is_up(self) -> bool:
         return self._worker is not None and self._worker.poll() is None
 
+    def _has_grown(self) -> bool:
+        return self._converted > 0 and self.resident() > self._memory
+
+    def resident(self) -> int:
+        """Answer the bytes of memory that the office and its worker hold; 0 where none is up."""
+        worker = self._worker.pid if self._worker is not None else None
+        return sum(resident(pid) for pid in (self.office_pid, worker) if pid is not None)
+
     def _start(self) -> None:
+        try:
+            self._start_kept()
+        except Unavailable as fault:
+            kept = self.sandbox
+            if self._has_started or kept.required or not (kept.bubblewrap or kept.no_network):
+                raise
+            reason = f"LibreOffice does not start in it ({fault.__cause__ or fault})"
+            self.sandbox = Sandbox(reason=reason, fix="Set convert.sandbox to off.")
+            self._start_kept()
+        self._has_started = True
+
+    def _start_kept(self) -> None:
         self._stop()
         if self._directory is None:
             self._directory, self._lock = _own_directory()
@@ -138,6 +171,8 @@ class Converter:
             discard_office(directory)
             profile = directory / "profile" / "user"
             profile.mkdir(parents=True)
+            if self.sandbox.bubblewrap is not None:
+                (directory / "tmp").mkdir()
             (profile / "registrymodifications.xcu").write_text(registry(), encoding="utf-8")
             # The kernel's death signal follows the thread that starts a process, so it may only
             # be asked for by the thread that lasts as long as the process.
@@ -147,6 +182,7 @@ class Converter:
                     [
                         *(self._office.python, "-I", WORKER),
                         *(str(os.getpid()), tie, self._office.program, directory),
+                        *self.sandbox.command(directory, self._office.program),
                     ],
                     cwd=directory,
                     env=environment(directory),

@@ -15,7 +15,7 @@ START_SECONDS = 60.0
 
 PYTHON = Path("/usr/bin/python3")
 """The distribution's own, for which it has the bridge."""
-_FONT_PLACES = ("FONTCONFIG_FILE", "FONTCONFIG_PATH")
+FONT_PLACES = ("FONTCONFIG_FILE", "FONTCONFIG_PATH")
 
 INSTALL = (
     "Install LibreOffice Writer and its Python bridge by hand"
@@ -87,7 +87,7 @@ def environment(home: Path) -> dict[str, str]:
     """Answer all the environment that LibreOffice and its Python are given."""
     # UTC, because LibreOffice writes local time into the PDF. Of the owner's environment only where
     # fonts are, because it may hold secrets and a virtual environment's paths.
-    fonts = {name: os.environ[name] for name in _FONT_PLACES if os.environ.get(name)}
+    fonts = {name: os.environ[name] for name in FONT_PLACES if os.environ.get(name)}
     return {
         **fonts,
         "PATH": "/usr/bin:/bin",
