@@ -20,6 +20,7 @@ from pipeline.dispatch import Outbox, dispatch
 from pipeline.errors import LettersError, Misconfigured, Refused, Unavailable
 from pipeline.ledger import letters, renewal, runs, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
+from pipeline.ledger.recording import Recording
 from pipeline.ledger.renewal import Renewal
 from pipeline.ledger.runs import Opening, Run
 from pipeline.ledger.story import Summary
@@ -215,18 +216,19 @@ def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress)
     # A letter that cannot be made is that letter's fault; many, and none that can, is not.
     all_alike = not letters.any_prepared(pipeline.ledger, run.id)
     try:
-        for done, result in enumerate(
-            engine.each(job, letters.unprepared(pipeline.ledger, run.id)), start=1
-        ):
-            letters.record(pipeline.ledger, run.id, result, now=_now())
-            progress.advance()
-            all_alike = all_alike and isinstance(result, Faulted)
-            if all_alike and done == _ENOUGH < total and isinstance(result, Faulted):
-                raise Unavailable(
-                    f"The first {done} letters all failed, so the other {total - done:,} were not "
-                    f"tried; the last one: {result.reason} Mend what they have in common, and run "
-                    "this again."
-                )
+        with Recording(pipeline.ledger, run.id) as recording:
+            for done, result in enumerate(
+                engine.each(job, letters.unprepared(pipeline.ledger, run.id)), start=1
+            ):
+                recording.add(result)
+                progress.advance()
+                all_alike = all_alike and isinstance(result, Faulted)
+                if all_alike and done == _ENOUGH < total and isinstance(result, Faulted):
+                    raise Unavailable(
+                        f"The first {done} letters all failed, so the other {total - done:,} were "
+                        f"not tried; the last one: {result.reason} Mend what they have in common, "
+                        "and run this again."
+                    )
     finally:
         progress.end()
         log.info(

@@ -1,6 +1,6 @@
 """Letters: composed, then prepared or faulted."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,12 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Mode
-from pipeline.ledger import events
 from pipeline.schema import Event, Stage
 
 _CHUNK = 500
+
+MADE = ("pdf", "pdf_sha256", "docx_sha256", "pages", "prepared_at")
+"""What a letter has once its file is made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,10 @@ def any_prepared(db: Database, run_id: int) -> bool:
 
 
 def unprepared(db: Database, run_id: int) -> Iterator[FrozenLetter]:
-    """Those letters, streamed: read in short transactions, so that writers never wait for it."""
+    """Those letters, by code, streamed: read in short transactions, so that no writer waits."""
     table, runs = schema.letters, schema.runs
-    last = 0
+    place = sa.tuple_(table.c.authority_code, table.c.revision)  # the index of a run's letters
+    after: tuple[str, int] = ("", 0)
     while True:
         with db.read() as connection:
             rows = connection.execute(
@@ -115,50 +118,117 @@ def unprepared(db: Database, run_id: int) -> Iterator[FrozenLetter]:
                     table.c.authority_code,
                     table.c.authority_name,
                     table.c.fields,
+                    table.c.revision,
                 )
                 .join(runs, runs.c.id == table.c.run_id)
-                .where(_waiting(run_id), table.c.id > last)
-                .order_by(table.c.id)
+                .where(_waiting(run_id), place > after)
+                .order_by(table.c.authority_code, table.c.revision)
                 .limit(_CHUNK)
             ).all()
         if not rows:
             return
         for row in rows:
-            yield FrozenLetter(**row._mapping)  # noqa: SLF001 - a row's public mapping
-        last = rows[-1].id
+            yield FrozenLetter(
+                id=row.id,
+                run_id=row.run_id,
+                year=row.year,
+                authority_code=row.authority_code,
+                authority_name=row.authority_name,
+                fields=row.fields,
+            )
+        after = (rows[-1].authority_code, rows[-1].revision)
 
 
 def record(db: Database, run_id: int, result: Prepared | Faulted, *, now: datetime) -> bool:
     """Record what came of preparing a letter; False if it had been prepared already."""
+    return bool(record_all(db, run_id, [result], now=now))
+
+
+def record_all(
+    db: Database, run_id: int, results: Sequence[Prepared | Faulted], *, now: datetime
+) -> int:
+    """Record what came of preparing some letters, in one transaction; how many of it were news.
+
+    A letter that had been prepared already, by whomever, stays as it is, and the same fault again
+    is no news.
+    """
     table = schema.letters
-    match result:
-        case Prepared():
-            values: dict[str, Any] = {
-                "pdf": result.pdf,
-                "pdf_sha256": result.pdf_sha256,
-                "docx_sha256": result.docx_sha256,
-                "pages": result.pages,
-                "prepared_at": now,
-                "fault": None,
-                "faulted_in": None,
-            }
-            kind = Event.LETTER_PREPARED
-            data = {"pdf": result.pdf, "sha256": result.pdf_sha256, "pages": result.pages}
-            changed: sa.ColumnElement[bool] = table.c.pdf.is_(None)
-        case Faulted():
-            values = {"fault": result.reason, "faulted_in": Stage.PREPARE.value}
-            kind = Event.LETTER_FAULTED
-            data = {"reason": result.reason}
-            # The same fault again is no news.
-            changed = sa.and_(table.c.pdf.is_(None), table.c.fault.is_distinct_from(result.reason))
+    made: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    noted: list[dict[str, Any]] = []
     with db.write() as connection:
-        done = connection.execute(
-            sa.update(table).where(table.c.id == result.letter_id, changed).values(**values)
-        )
-        if done.rowcount != 1:
-            return False
-        events.note(connection, kind, at=now, run_id=run_id, letter_id=result.letter_id, data=data)
-    return True
+        # Locked, always in the same order: what is seen here still holds when it is written.
+        stands = {
+            row.id: (row.pdf, row.fault)
+            for row in connection.execute(
+                sa.select(table.c.id, table.c.pdf, table.c.fault)
+                .where(table.c.id.in_([result.letter_id for result in results]))
+                .order_by(table.c.id)
+                .with_for_update()
+            )
+        }
+        for result in results:
+            pdf, fault = stands.get(result.letter_id, ("", None))
+            if pdf is not None:
+                continue
+            match result:
+                case Prepared():
+                    stands[result.letter_id] = (result.pdf, None)
+                    kind = Event.LETTER_PREPARED
+                    data = {
+                        "pdf": result.pdf,
+                        "sha256": result.pdf_sha256,
+                        "pages": result.pages,
+                    }
+                    made.append({**_prepared(result), "of": result.letter_id, "prepared_at": now})
+                case Faulted():
+                    if fault == result.reason:
+                        continue
+                    stands[result.letter_id] = (None, result.reason)
+                    kind = Event.LETTER_FAULTED
+                    data = {"reason": result.reason}
+                    failed.append({"of": result.letter_id, "fault": result.reason})
+            noted.append(
+                {
+                    "kind": kind.value,
+                    "at": now,
+                    "run_id": run_id,
+                    "letter_id": result.letter_id,
+                    "data": data,
+                }
+            )
+        for statement, rows in ((_FAULT, failed), (_PREPARE, made), (_NOTE, noted)):
+            if rows:
+                connection.execute(statement, rows)
+    return len(noted)
+
+
+# Statements made once: to make one anew takes several times as long as to carry it out.
+_OF_ONE = sa.and_(schema.letters.c.id == sa.bindparam("of"), schema.letters.c.pdf.is_(None))
+_FAULT = (
+    sa.update(schema.letters)
+    .where(_OF_ONE)
+    .values(fault=sa.bindparam("fault"), faulted_in=Stage.PREPARE.value)
+)
+_PREPARE = (
+    sa.update(schema.letters)
+    .where(_OF_ONE)
+    .values(
+        **{name: sa.bindparam(name) for name in MADE},
+        fault=None,
+        faulted_in=None,
+    )
+)
+_NOTE = sa.insert(schema.events)
+
+
+def _prepared(result: Prepared) -> dict[str, Any]:
+    return {
+        "pdf": result.pdf,
+        "pdf_sha256": result.pdf_sha256,
+        "docx_sha256": result.docx_sha256,
+        "pages": result.pages,
+    }
 
 
 def names(db: Database, run_id: int) -> list[str]:

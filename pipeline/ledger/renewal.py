@@ -15,12 +15,12 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Refused
 from pipeline.ledger import events, holds, runs
+from pipeline.ledger.letters import MADE
 from pipeline.ledger.runs import Opening, Run
 from pipeline.letter import MEASURES, Letter
 from pipeline.schema import Event, Stage
 
 _CHUNK = 500
-_MADE = ("pdf", "pdf_sha256", "docx_sha256", "pages", "prepared_at")
 
 # Merge fields that say the same in every letter: what changes in them is told once.
 _OF_THE_EDITION = frozenset(
@@ -229,7 +229,7 @@ def _carry(connection: sa.Connection, old: Any, new: Any, *, remade: bool) -> in
     same = (old.fields, old.authority_name, new.fault) == (new.fields, new.authority_name, None)
     keeps = old.pdf is not None and same and not remade
     if keeps:
-        values |= {name: getattr(old, name) for name in _MADE}
+        values |= {name: getattr(old, name) for name in MADE}
     if values:
         connection.execute(sa.update(table).where(table.c.id == new.id).values(**values))
     return int(keeps)
