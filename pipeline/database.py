@@ -108,11 +108,18 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A writing transaction: alone from its first statement on SQLite."""
+    def write(self, *, synced: bool = True) -> Iterator[sa.Connection]:
+        """A writing transaction: alone from its first statement on SQLite.
+
+        What is not `synced` is committed for everybody at once, and outlives this process; a power
+        cut may take it away until the next synced transaction is committed, by whomever.
+        """
         with self._connect() as connection:
             if self.is_sqlite:
+                _sync_at_commit(connection, synced)
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
+            elif not synced:
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             yield connection
 
     @contextmanager
@@ -270,6 +277,15 @@ def _engine(url: URL, *, read_only: bool, setting: str) -> sa.Engine:
             connection.execute("PRAGMA synchronous = FULL")
 
     return engine
+
+
+def _sync_at_commit(connection: sa.Connection, synced: bool) -> None:
+    """Say what the next commit of an SQLite connection waits for; between two transactions only."""
+    level = "FULL" if synced else "NORMAL"
+    if connection.info.get("synchronous") != level:
+        driver: Any = connection.connection.driver_connection
+        driver.execute(f"PRAGMA synchronous = {level}")
+        connection.info["synchronous"] = level
 
 
 def _write_ahead(connection: sqlite3.Connection, *, patience: float) -> None:

@@ -35,7 +35,7 @@ from pipeline.delivery import (
 )
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 from pipeline.highwater import MarkFile
-from pipeline.ledger import deliveries, messages, relays
+from pipeline.ledger import deliveries, instance, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -232,6 +232,8 @@ class _Dispatch:
         self._only = only
         self._settled = settled
         self._lease = lease
+        self._mark = None if outbox.mode is Mode.CAPTURE else outbox.mark
+        self._ledger = "" if self._mark is None else instance.newest(db)[0]
         self._in_hand: set[Claim] = set()
         self._transports: set[Transport] = set()
         self._stop = threading.Event()
@@ -369,7 +371,7 @@ class _Dispatch:
 
     def _handed_over(self, transport: Transport, claimed: Claim, data: bytes) -> Outcome:
         def commit_intent(session: Session) -> bool:
-            granted = deliveries.intend(
+            intent = deliveries.intend(
                 self._db,
                 claimed,
                 relay=f"{session.host}:{session.port}",
@@ -378,10 +380,11 @@ class _Dispatch:
                 lease=self._lease,
                 now=_now(),
             )
+            granted = intent is not None
             self._log("delivery.intended", claimed, tell=log.debug, ours=granted)
-            if granted and self._outbox.mark is not None and self._outbox.mode is not Mode.CAPTURE:
+            if intent is not None and self._mark is not None:
                 # The intent must stand outside the ledger, too; if not, no dot and no more letters.
-                home.advance(self._db, self._outbox.mark)
+                home.advance(self._mark, self._ledger, intent)
             return granted
 
         return transport.send(
@@ -484,6 +487,10 @@ class _Dispatch:
 
     def _frozen(self, claimed: Claim) -> tuple[bytes, str]:
         """A message's bytes, frozen now if nobody has tried to send it, and whose it is by code."""
+        if claimed.eml and claimed.eml_sha256 and claimed.authority_code:
+            with _asking_the_archive():
+                data = self._archive.get(claimed.eml, claimed.eml_sha256)
+            return data, claimed.authority_code
         with self._freezing:
             while True:
                 message = messages.read(self._db, claimed.message_id)

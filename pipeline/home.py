@@ -96,22 +96,21 @@ def require(db: Database, file: MarkFile, *, now: datetime) -> None:
         _take_up(db, home, held, sends=True, now=now)
 
 
-def advance(db: Database, file: MarkFile) -> None:
-    """Move the mark to the ledger's newest entry, after an intent and before its dot.
+def advance(file: MarkFile, ledger: str, entry: Entry) -> None:
+    """Move the mark to an entry of the ledger of that name: after an intent, before its dot.
 
     Only forwards, and not yet so that it would outlive a power cut; `keep` does that. Raises
     Misconfigured if the mark is not this ledger's any more.
     """
-    name, entry = instance.newest(db)
     with file.held() as held:
         mark = None if held.found is None else held.found.mark
-        if mark is None or mark.ledger != name:
+        if mark is None or mark.ledger != ledger:
             raise Misconfigured(
                 f"The ledger's high-water mark {file} was changed while letters were being sent, "
                 "so no more are sent; look at it: letters check"
             )
-        if entry is not None and entry.event > mark.event:
-            held.write(_mark(name, entry, sends=True, now=entry.at), durable=False)
+        if entry.event > mark.event:
+            held.write(_mark(ledger, entry, sends=True, now=entry.at), durable=False)
 
 
 def keep(db: Database, file: MarkFile, *, now: datetime) -> None:

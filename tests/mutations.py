@@ -106,7 +106,7 @@ MUTATIONS: tuple[Mutation, ...] = (
                 path=DISPATCH,
                 old="""\
         def commit_intent(session: Session) -> bool:
-            granted = deliveries.intend(
+            intent = deliveries.intend(
 """,
                 new="""\
         sessions: list[Session] = []
@@ -116,7 +116,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             return True
 
         def afterwards(session: Session) -> bool:
-            granted = deliveries.intend(
+            intent = deliveries.intend(
 """,
             ),
             Edit(
@@ -138,11 +138,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         "an intent that changed no row is granted",
         DELIVERIES,
         """\
-        if not _move(connection, claimed, State.CLAIMED, State.SENDING):
-            return False
+        if not _move(connection, claimed, State.CLAIMED, State.SENDING, until=now + lease):
+            return None
 """,
         """\
-        _move(connection, claimed, State.CLAIMED, State.SENDING)
+        _move(connection, claimed, State.CLAIMED, State.SENDING, until=now + lease)
 """,
         "integration/test_ledger.py::test_a_fenced_worker_writes_no_dot_and_changes_no_row[sqlite]",
         "integration/test_protocol.py::test_a_fenced_worker_s_message_never_arrives[sqlite]",

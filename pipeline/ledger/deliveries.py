@@ -31,6 +31,7 @@ from pipeline.delivery import (
     retry_after,
 )
 from pipeline.ledger import events, relays
+from pipeline.ledger.instance import Entry
 from pipeline.schema import Event
 
 PATIENCE = Patience()
@@ -39,7 +40,11 @@ UNHURRIED = Pace()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """One delivery, held by one worker for one attempt until its lease ends."""
+    """One delivery, held by one worker for one attempt until its lease ends.
+
+    `authority_code` says whose letter it is; `eml` and `eml_sha256` are its message's bytes in the
+    archive, None until somebody freezes them.
+    """
 
     delivery_id: int
     message_id: int
@@ -50,6 +55,9 @@ class Claim:
     envelope_sender: str
     attempt: int
     owner: str
+    authority_code: str | None = None
+    eml: str | None = None
+    eml_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +108,7 @@ _CLAIM = (
         lease_until=sa.bindparam("until"),
         attempt=_D.c.attempt + 1,
     )
-    .returning(
-        _D.c.message_id,
-        _D.c.letter_id,
-        _D.c.recipient,
-        _D.c.token,
-        _D.c.envelope_sender,
-        _D.c.attempt,
-    )
+    .returning(_D.c.attempt)
 )
 _HELD_ROW = sa.select(_D.c.state, _D.c.deferrals).where(*_HELD).with_for_update()
 _RENEW = (
@@ -155,7 +156,9 @@ def claim(
     """
     while True:
         try:
-            with db.write() as connection:
+            # Not synced: a claim that a power cut takes away was of a letter that is unsent, and
+            # no intent outlives its claim, as it is synced after it.
+            with db.write(synced=False) as connection:
                 following = connection.execute(
                     _next(
                         messages is not None,
@@ -170,7 +173,7 @@ def claim(
                     return None
                 if not relays.take_turn(connection, db, relay, following.domain, pace, now=now):
                     raise _TurnTaken
-                return _claimed(connection, following.id, run_id, owner=owner, lease=lease, now=now)
+                return _claimed(connection, following, run_id, owner=owner, lease=lease, now=now)
         except _TurnTaken:
             continue  # by another worker since we looked: look again
 
@@ -244,9 +247,21 @@ def _due(chosen: bool, limited: bool) -> sa.Select[Any]:
 
 @cache
 def _next(chosen: bool, limited: bool, overall: bool, to_one: bool) -> sa.Select[Any]:
-    """The first of them that its relay may be given now."""
+    """The first of them that its relay may be given now, and its message."""
+    d, m = schema.deliveries, schema.messages
     return (
         _due(chosen, limited)
+        .join(m, m.c.id == d.c.message_id)
+        .add_columns(
+            d.c.message_id,
+            d.c.letter_id,
+            d.c.recipient,
+            d.c.token,
+            d.c.envelope_sender,
+            schema.letters.c.authority_code,
+            m.c.eml,
+            m.c.eml_sha256,
+        )
         .where(*relays.usable(overall=overall, to_one_domain=to_one))
         .limit(1)
         .with_for_update(skip_locked=True, of=schema.deliveries)
@@ -282,32 +297,35 @@ def kept_back(db: Database, run_id: int, mode: Mode, only_to: Collection[str]) -
 
 def _claimed(
     connection: sa.Connection,
-    delivery_id: int,
+    due: sa.Row[Any],
     run_id: int,
     *,
     owner: str,
     lease: timedelta,
     now: datetime,
 ) -> Claim | None:
-    row = connection.execute(
-        _CLAIM, {"delivery": delivery_id, "owner_": owner, "until": now + lease}
-    ).one_or_none()
-    if row is None:
+    attempt = connection.execute(
+        _CLAIM, {"delivery": due.id, "owner_": owner, "until": now + lease}
+    ).scalar_one_or_none()
+    if attempt is None:
         return None
     claimed = Claim(
-        delivery_id=delivery_id,
-        message_id=row.message_id,
-        letter_id=row.letter_id,
+        delivery_id=due.id,
+        message_id=due.message_id,
+        letter_id=due.letter_id,
         run_id=run_id,
-        recipient=row.recipient,
-        token=row.token,
-        envelope_sender=row.envelope_sender,
-        attempt=row.attempt,
+        recipient=due.recipient,
+        token=due.token,
+        envelope_sender=due.envelope_sender,
+        attempt=attempt,
         owner=owner,
+        authority_code=due.authority_code,
+        eml=due.eml,
+        eml_sha256=due.eml_sha256,
     )
     connection.execute(
         _ATTEMPT,
-        {"delivery_id": delivery_id, "number": row.attempt, "owner": owner, "claimed_at": now},
+        {"delivery_id": due.id, "number": attempt, "owner": owner, "claimed_at": now},
     )
     _note_move(connection, claimed, State.QUEUED, State.CLAIMED, at=now)
     return claimed
@@ -322,15 +340,14 @@ def intend(
     local_port: int | None,
     lease: timedelta,
     now: datetime,
-) -> bool:
-    """Commit the intent to write the dot; False if the claim is no longer ours: then no dot.
+) -> Entry | None:
+    """Commit the intent to write the dot; its entry, or None if the claim is no longer ours.
 
-    The lease begins anew, as the wait for the relay's answer may be long.
+    Then no dot. The lease begins anew, as the wait for the relay's answer may be long.
     """
     with db.write() as connection:
-        if not _move(connection, claimed, State.CLAIMED, State.SENDING):
-            return False
-        connection.execute(_RENEW, {**_claim(claimed), "until": now + lease})
+        if not _move(connection, claimed, State.CLAIMED, State.SENDING, until=now + lease):
+            return None
         connection.execute(
             _INTENT,
             {
@@ -341,8 +358,14 @@ def intend(
                 "port": local_port,
             },
         )
-        _note_move(connection, claimed, State.CLAIMED, State.SENDING, at=now)
-    return True
+        event = _note_move(connection, claimed, State.CLAIMED, State.SENDING, at=now)
+    return Entry(
+        event=event,
+        at=now,
+        kind=Event.DELIVERY_MOVED.value,
+        delivery=claimed.delivery_id,
+        attempt=claimed.attempt,
+    )
 
 
 def settle(
@@ -362,6 +385,19 @@ def settle(
     the relay's own trouble is not held against it.
     """
     with db.write() as connection:
+        if isinstance(outcome, Accepted) and _move(
+            connection, claimed, State.SENDING, State.ACCEPTED, now=now
+        ):  # as nearly always: nothing need be looked at first
+            _end_attempt(connection, claimed, outcome, now=now)
+            _note_move(
+                connection,
+                claimed,
+                State.SENDING,
+                State.ACCEPTED,
+                at=now,
+                said=_said(outcome),
+            )
+            return True
         held = _held_row(connection, claimed)
         if held is None:
             return False
@@ -732,13 +768,14 @@ def _move(
     *,
     due_at: datetime | None = None,
     now: datetime | None = None,
+    until: datetime | None = None,
 ) -> bool:
-    """Move a delivery that this claim still holds; False if it does not."""
+    """Move a delivery that this claim still holds, until then; False if it does not."""
     _require(source, target)
-    done = connection.execute(
-        _moving(source, target), {**_claim(claimed), **_open(target, due_at=due_at, now=now)}
-    )
-    return done.rowcount == 1
+    values = {**_claim(claimed), **_open(target, due_at=due_at, now=now)}
+    if target in LEASED:
+        values["until"] = until
+    return connection.execute(_moving(source, target), values).rowcount == 1
 
 
 @cache
@@ -754,7 +791,9 @@ def _moving(source: State, target: State) -> sa.Update:
 def _placed(target: State) -> dict[str, Any]:
     """What a delivery's row says in the state `target`; `_open` are the values to it."""
     values: dict[str, Any] = {"state": target.value}
-    if target not in LEASED:
+    if target in LEASED:
+        values["lease_until"] = sa.bindparam("until")
+    else:
         values |= {"owner": None, "lease_until": None}
     if target is State.QUEUED:
         values["due_at"] = sa.bindparam("due")
@@ -781,7 +820,7 @@ def _note_move(
     at: datetime,
     said: str | None = None,
     evidence: str | None = None,
-) -> None:
+) -> int:
     data: dict[str, Any] = {
         "from": source.value,
         "to": target.value,
@@ -791,7 +830,7 @@ def _note_move(
         data["said"] = said
     if evidence is not None:
         data["evidence"] = evidence
-    events.note(
+    return events.note(
         connection,
         Event.DELIVERY_MOVED,
         at=at,

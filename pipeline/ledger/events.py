@@ -24,9 +24,9 @@ def note(
     delivery_id: int | None = None,
     person: str | None = None,
     data: Mapping[str, Any] | None = None,
-) -> None:
-    """Write down one thing that happened, in the transaction that made it happen."""
-    connection.execute(
+) -> int:
+    """Write down one thing that happened, in the transaction that made it happen; its number."""
+    done = connection.execute(
         _NOTE,
         {
             "kind": kind.value,
@@ -39,3 +39,6 @@ def note(
             "data": dict(data or {}),
         },
     )
+    made: Any = done.inserted_primary_key
+    number: int = made.id
+    return number

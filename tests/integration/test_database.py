@@ -355,3 +355,20 @@ def test_a_server_that_is_not_there_is_said() -> None:
         migrate.upgrade(db)
     assert "its URL is right" in said(raised.value)
     db.close()
+
+
+def test_only_what_says_so_is_not_synced(db: Database) -> None:
+    """Which commits outlive a power cut is what the protocol stands on: the intent's must."""
+
+    def waits_for(connection: sa.Connection) -> str:
+        asked = "PRAGMA synchronous" if db.is_sqlite else "SHOW synchronous_commit"
+        return str(connection.exec_driver_sql(asked).scalar_one())
+
+    found = []
+    for synced in (True, False, False, True):
+        with db.write(synced=synced) as connection:
+            found.append(waits_for(connection))
+    full, normal = ("2", "1") if db.is_sqlite else ("on", "off")
+    assert found == [full, normal, normal, full]
+    with db.write() as one, db.read() as other:  # a second connection, its first time
+        assert (waits_for(one), waits_for(other)) == (full, full)

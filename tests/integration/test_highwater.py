@@ -204,11 +204,12 @@ def test_a_backup_from_the_midst_of_sending_is_told_even_without_a_good_end(
     assert claimed is not None
     home.keep(db, mark, now=NOW)
     before_the_intent = copy()
-    assert deliveries.intend(db, claimed, relay="r:25", local_port=1, lease=LEASE, now=NOW)
+    intent = deliveries.intend(db, claimed, relay="r:25", local_port=1, lease=LEASE, now=NOW)
+    assert intent is not None
     # A crash here: no dot was written, and the mark is behind the ledger.
     assert standing(db, mark) is Standing.HOME
     assert standing(before_the_intent, mark) is Standing.HOME
-    home.advance(db, mark)
+    home.advance(mark, home.look(db, mark).ledger, intent)
     # A crash here: the dot may have been written, and the backup knows nothing of it.
     assert standing(db, mark) is Standing.HOME
     assert standing(before_the_intent, mark) is Standing.OLDER
@@ -428,7 +429,9 @@ def advancing(url: str, path: str) -> None:
     db, mark = Database(url), MarkFile(Path(path))
     for at in range(TIMES):
         note(db)
-        home.advance(db, mark)
+        name, newest = instance.newest(db)
+        assert newest is not None
+        home.advance(mark, name, newest)
         if at % 8 == 0:
             home.keep(db, mark, now=NOW)
     db.close()

@@ -15,6 +15,7 @@ from pipeline.delivery import Accepted, Deferred, Lost, Mode, NotTried, Rejected
 from pipeline.errors import Refused
 from pipeline.ledger import deliveries, hindrances, holds, letters, messages, runs, story
 from pipeline.ledger.deliveries import Claim
+from pipeline.ledger.instance import Entry
 from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.ledger.messages import Request, Resent, Sender
 from pipeline.ledger.runs import Opening, Run
@@ -92,7 +93,7 @@ def claim(db: Database, run: Run, owner: str = "worker", now: datetime = NOW) ->
     return claimed
 
 
-def intend(db: Database, claimed: Claim) -> bool:
+def intend(db: Database, claimed: Claim) -> Entry | None:
     return deliveries.intend(db, claimed, relay="127.0.0.1:25", local_port=1, lease=LEASE, now=NOW)
 
 

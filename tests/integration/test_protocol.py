@@ -14,6 +14,7 @@ from pipeline.database import Database
 from pipeline.delivery import State
 from pipeline.dispatch import dispatch
 from pipeline.ledger import deliveries
+from pipeline.ledger.instance import Entry
 from pipeline.ledger.runs import Run
 from pipeline.transport import Relay
 from tests.integration.test_dispatch import archive, outbox, row, run
@@ -55,7 +56,7 @@ def test_a_fenced_worker_s_message_never_arrives(
     stopped, go_on = threading.Event(), threading.Event()
     real = deliveries.intend
 
-    def intend(*arguments: Any, **named: Any) -> bool:
+    def intend(*arguments: Any, **named: Any) -> Entry | None:
         stopped.set()
         assert go_on.wait(PATIENCE)
         return real(*arguments, **named)
