@@ -16,7 +16,9 @@ of it, and this reads that, without ever taking silence for an answer:
 
 Logs are read as they lie: `mail.log`, and what was rotated into `mail.log.1`, `mail.log.2.gz` or
 `mail.log-20261123.gz`, from shortly before the intent on, a line at a time. Times are those of
-syslog, with or without a year and a zone.
+syslog, with or without a year and a zone. Many attempts are looked up in one reading, and whoever
+keeps the `Position` that it reached reads afterwards only what is new, and of what is old the day
+that an attempt was made on.
 """
 
 import calendar
@@ -29,19 +31,23 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import Unavailable
+from pipeline.errors import Misconfigured, Unavailable
 
 _LINE_LIMIT: Final = 64 * 1024
 _HEAD_LIMIT: Final = 1024
 _BISECT_TO: Final = 64 * 1024
 _LOOKS: Final = 3
+_KNOWN_BY: Final = 15
+_DAY: Final = timedelta(days=1)
+"""How long after an attempt its part of the log is read again and again, at each look."""
+_RECOGNISED_WITHIN: Final = 1024 * 1024
 _MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 _TRADITIONAL: Final = re.compile(
@@ -72,6 +78,10 @@ _STATUS: Final = re.compile(
 )
 _EXPIRED: Final = re.compile(r"(?P<qid>\w+): from=<.*>, status=(?:force-)?expired, .*")
 _COUNT: Final = re.compile(r" (?P<name>[a-z]+)=(?P<done>\d+)(?:/(?P<tried>\d+))?")
+_PORT: Final = re.compile(rb"\]:\d+")
+_WITH_ID: Final = re.compile(rb": message-id=(.*)")
+_USED_AGAIN: Final = re.compile(r"[0-9A-F]+")
+"""A short queue id, which is the queue file's number in hexadecimal."""
 _ROTATED: Final = re.compile(r"[.-](?P<number>\d+)(?:\.gz)?")
 
 
@@ -140,7 +150,10 @@ class Fate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """How far a log was read: the file, known by how it begins, and the octets read of it."""
+    """How far a log was read: the file, known by how it begins, and the octets read of it.
+
+    `head` is 15 hexadecimal digits, so that it fits where whole numbers are kept.
+    """
 
     head: str
     offset: int
@@ -169,13 +182,27 @@ class RelayLog:
 
     def evidence(self, attempt: Attempt) -> Evidence:
         """Say whether the relay took what this attempt may have sent. Nothing is raised."""
-        trail = _Trail(attempt, self.skew)
-        trouble = None
+        (found,), _ = self.all_evidence([attempt])
+        return found
+
+    def all_evidence(
+        self, attempts: Sequence[Attempt], after: Position | None = None
+    ) -> tuple[list[Evidence], Position | None]:
+        """The evidence of each attempt, from one reading, and how far that came.
+
+        `after` is how far the log was read before: then, of what lies before that, only the days
+        on which the attempts were made are read. The position is None where the log cannot be read.
+        Nothing is raised.
+        """
+        trails = _Trails(attempts, self.skew)
+        trouble = position = None
         try:
-            for record in self._records(attempt.intent_at - self.look_back, trail.concerns):
-                trail.add(record)
+            position = self._follow(trails, after) if attempts else after
         except _UnreadableError as error:
             trouble = str(error)
+        return [self._judged(trail, trouble) for trail in trails.each], position
+
+    def _judged(self, trail: "_Trail", trouble: str | None) -> Evidence:
         found = trail.verdict()
         if isinstance(found, Unknown):
             about = f"The relay's log {self.path}: {found.reason}"
@@ -186,35 +213,88 @@ class RelayLog:
         return found
 
     def fates(
-        self, queue_ids: Collection[str], since: datetime, after: Position | None = None
+        self,
+        queue_ids: Collection[str],
+        since: datetime,
+        after: Position | None = None,
+        *,
+        anew: datetime | None = None,
     ) -> tuple[list[Fate], Position]:
-        """What the log says became of messages from `since` on, in its order, and how far it goes.
+        """What `follow` finds, as a list, and how far the log goes."""
+        found: list[Fate] = []
+        position = self.follow(queue_ids, since, found.append, after=after, anew=anew)
+        return found, position or Position(head="", offset=0)
 
-        Give that position as `after`, and the next call goes on from there; it looks then only for
-        what was logged since, so give None when a queue id is asked about for the first time.
-        Raises `Unavailable` if the log cannot be read.
+    def follow(
+        self,
+        queue_ids: Collection[str],
+        since: datetime,
+        tell: Callable[[Fate], object],
+        *,
+        after: Position | None = None,
+        anew: datetime | None = None,
+    ) -> Position | None:
+        """Tell what the log says became of messages from `since` on, in its order.
+
+        Returns how far it goes, None for a log without a whole line. Give that as `after`, and the
+        next call goes on from there. If some of the queue ids are asked about for the first time,
+        give also since when these messages can have been logged: `anew`. A position in a file that
+        is not there any more is none. Raises `Unavailable` if the log cannot be read.
         """
         wanted = frozenset(each.encode() for each in queue_ids)
-        found = []
-        position = Position(head="", offset=0)
+        position = None
         try:
             with ExitStack() as stack:
-                files = self._files(stack, since if after is None else None)
-                start = _resume(files, after)
-                for file in files[start:]:
-                    resumes = after is not None and file.head and file.head == after.head
-                    file.seek(after.offset if resumes and after else 0)
-                    if after is None:
-                        self._skip(file, since)
+                files = self._files(stack, since)
+                reached = _reached(files, after)
+                for number, file in enumerate(files):
+                    start = self._start(file, since)
+                    if after is not None and reached is not None:
+                        new = None if anew is None else self._start(file, anew)
+                        old = after.offset if number == reached else 0
+                        if number < reached:
+                            if new is None:
+                                continue
+                            old = new
+                        start = max(start, old if new is None else min(new, old))
+                    file.seek(start)
                     for line in file.lines():
                         fate = self._fate(line, file, wanted) if b"status=" in line else None
                         if fate is not None and fate[1].latest >= since:
-                            found.append(fate[0])
+                            tell(fate[0])
                     if file.head:
                         position = Position(head=file.head, offset=file.offset)
         except _UnreadableError as error:
             raise Unavailable(str(error)) from error
-        return found, position
+        return position
+
+    def look(self) -> bool:
+        """Whether there is a log of a mail server; False if there is not a line in it yet.
+
+        Raises `Misconfigured` for a file that holds lines and none of a mail server's, and
+        `Unavailable` if it cannot be read.
+        """
+        lines = 0
+        try:
+            with ExitStack() as stack:
+                for file in reversed(self._files(stack, None)):
+                    for start in (0, max(0, (file.size or 0) - _RECOGNISED_WITHIN)):
+                        file.seek(start)
+                        for line in file.lines():
+                            if self._record(line, file) is not None:
+                                return True
+                            lines += 1
+                            if file.offset - start > _RECOGNISED_WITHIN:
+                                break
+        except _UnreadableError as error:
+            raise Unavailable(str(error)) from error
+        if lines:
+            raise Misconfigured(
+                f"{self.path} is not the log of a mail server: none of its lines is one that "
+                "Postfix writes. Name the file that Postfix logs to, often /var/log/mail.log, in "
+                "reports.relay_log."
+            )
+        return False
 
     def _fate(
         self, line: bytes, file: "_File", wanted: Collection[bytes]
@@ -241,14 +321,57 @@ class RelayLog:
         )
         return fate, record.stamp
 
-    def _records(self, since: datetime, concerns: Callable[[bytes], bool]) -> Iterator["_Record"]:
-        """The lines from `since` on that concern somebody, oldest first."""
+    def _follow(self, trails: "_Trails", after: Position | None) -> Position | None:
+        """Let the trails hear the lines that may concern them; how far the log goes."""
+        position = None
         with ExitStack() as stack:
-            for file in self._files(stack, since):
-                self._skip(file, since)
-                for line in file.lines():
-                    if concerns(line) and (record := self._record(line, file)) is not None:
-                        yield record
+            files = self._files(stack, trails.since(self.look_back))
+            reached = _reached(files, after)
+            goes_on = False
+            for number, file in enumerate(files):
+                for start, end in self._parts(file, trails, after, number, reached):
+                    if start or not goes_on:
+                        trails.skip()
+                    file.seek(start)
+                    for line in file.lines(end):
+                        self._hear(line, file, trails)
+                    goes_on = end is None
+                if file.head:
+                    position = Position(head=file.head, offset=file.offset)
+        return position
+
+    def _hear(self, line: bytes, file: "_File", trails: "_Trails") -> None:
+        concerned = trails.concerned(line)
+        if concerned and (record := self._record(line, file)) is not None:
+            for trail in concerned:
+                # Before that, it would be heard only because of another one.
+                if record.stamp.latest >= trail.attempt.intent_at - self.look_back:
+                    trail.add(record)
+
+    def _parts(
+        self,
+        file: "_File",
+        trails: "_Trails",
+        after: Position | None,
+        number: int,
+        reached: int | None,
+    ) -> list[tuple[int, int | None]]:
+        """Which parts of a file to read, in order: from where, and up to where."""
+        first = self._start(file, trails.since(self.look_back))
+        if after is None or reached is None or number > reached:
+            return [(first, None)]
+        parts: list[tuple[int, int | None]] = [
+            (self._start(file, since), self._end(file, since + self.look_back + _DAY))
+            for since in {trail.attempt.intent_at - self.look_back for trail in trails.each}
+            if file.written >= since
+        ]
+        if number == reached:
+            parts.append((max(first, after.offset), None))
+        return _merged(parts)
+
+    def _end(self, file: "_File", moment: datetime) -> int | None:
+        """Behind the last line before a moment; None where that is not known."""
+        return None if file.size is None else self._start(file, moment) + 2 * _BISECT_TO
 
     def _files(self, stack: ExitStack, since: datetime | None) -> list["_File"]:
         """The log's files that reach beyond `since`, oldest first, each once."""
@@ -279,10 +402,10 @@ class RelayLog:
             "name the file that Postfix logs to."
         )
 
-    def _skip(self, file: "_File", since: datetime) -> None:
-        """Go to a line that is not after `since`, and not long before it, by halving."""
+    def _start(self, file: "_File", since: datetime) -> int:
+        """Where a line begins that is not after `since`, and not long before it, by halving."""
         if file.size is None:
-            return
+            return 0
         low, high = 0, file.size
         while high - low > _BISECT_TO:
             middle = (low + high) // 2
@@ -300,6 +423,7 @@ class RelayLog:
         file.seek(low)
         if low:
             file.rest_of_line()
+        return file.offset
 
     def _record(self, line: bytes, file: "_File") -> "_Record | None":
         stamp = self._stamp(line, file)
@@ -389,7 +513,7 @@ class _File:
         first = self._read_line(_HEAD_LIMIT)
         # A line that is still being written would look like another one later.
         whole = first.endswith(b"\n") or len(first) == _HEAD_LIMIT
-        self.head = hashlib.sha256(first).hexdigest() if whole else ""
+        self.head = hashlib.sha256(first).hexdigest()[:_KNOWN_BY] if whole else ""
         self.seek(0)
 
     def seek(self, offset: int) -> None:
@@ -405,9 +529,12 @@ class _File:
             pass
         self.offset = self._octets.tell()
 
-    def lines(self) -> Iterator[bytes]:
-        """The whole lines from here on; what has no end yet is left to be read another time."""
-        while line := self._read_line(_LINE_LIMIT):
+    def lines(self, end: int | None = None) -> Iterator[bytes]:
+        """The whole lines that begin from here on and before `end`.
+
+        What has no end yet is left to be read another time.
+        """
+        while (end is None or self.offset < end) and (line := self._read_line(_LINE_LIMIT)):
             if line.endswith(b"\n"):
                 self.offset += len(line)
                 yield line
@@ -440,13 +567,24 @@ def _rotated(path: Path) -> list[Path]:
     return [found[age] for age in sorted(found)]
 
 
-def _resume(files: list[_File], after: Position | None) -> int:
-    """Which file to go on with; all of them where the one that was read last is gone."""
-    if after is not None and after.head:
-        for number, file in enumerate(files):
-            if file.head == after.head:
-                return number
-    return 0
+def _reached(files: list[_File], after: Position | None) -> int | None:
+    """Which file a position is in; None where there is no such file any more."""
+    heads = [file.head for file in files]
+    return heads.index(after.head) if after is not None and after.head in heads else None
+
+
+def _merged(parts: Iterable[tuple[int, int | None]]) -> list[tuple[int, int | None]]:
+    """The same parts of a file in order, each once; one that ends nowhere is the last."""
+    merged: list[tuple[int, int | None]] = []
+    for start, end in sorted(parts, key=lambda part: part[0]):
+        before = merged[-1][1] if merged else -1
+        if before is None:
+            break
+        if start > before:
+            merged.append((start, end))
+        elif end is None or end > before:
+            merged[-1] = (merged[-1][0], end)
+    return merged
 
 
 def _day_before(latest: datetime, match: re.Match[bytes]) -> datetime:
@@ -490,22 +628,63 @@ class _Message:
         self.recipients: set[str] = set()
 
 
-class _Trail:
-    """What a log says that concerns one attempt, and what follows from it."""
+class _Trails:
+    """The trails of several attempts, and which of them a line concerns."""
 
-    def __init__(self, attempt: Attempt, skew: timedelta) -> None:
+    def __init__(self, attempts: Sequence[Attempt], skew: timedelta) -> None:
+        self._by: dict[bytes, dict[_Trail, None]] = {}
+        self.each = [_Trail(attempt, skew, self._listen) for attempt in attempts]
+
+    def since(self, look_back: timedelta) -> datetime:
+        """From when on a log is worth reading."""
+        return min(trail.attempt.intent_at for trail in self.each) - look_back
+
+    def concerned(self, line: bytes) -> list["_Trail"]:
+        """The trails for which a line is worth a closer look, each once."""
+        found: dict[_Trail, None] = {}
+        if named := _NAMED.search(line):
+            found |= self._by.get(named["qid"], {})
+            if with_id := _WITH_ID.search(line, named.end("qid")):
+                found |= self._by.get(with_id[1].strip(), {})
+        if b"]:" in line:
+            for port in _PORT.findall(line):
+                found |= self._by.get(port, {})
+        return list(found)
+
+    def skip(self) -> None:
+        """Some lines are not heard: what they would have ended is not known any more."""
+        for trail in self.each:
+            trail.skip()
+
+    def _listen(self, trail: "_Trail", token: bytes) -> None:
+        self._by.setdefault(token, {})[trail] = None
+
+
+class _Trail:
+    """What a log says that concerns one attempt, and what follows from it.
+
+    `listen` is told by which port, Message-ID or queue id a line concerns it.
+    """
+
+    def __init__(
+        self, attempt: Attempt, skew: timedelta, listen: Callable[["_Trail", bytes], None]
+    ) -> None:
         self.attempt = attempt
         self.skew = skew
+        self._listen = listen
         self._address = _address(attempt.local_host)
-        self._tokens = [f"]:{attempt.local_port}".encode(), attempt.message_id.encode()]
+        listen(self, f"]:{attempt.local_port}".encode())
+        listen(self, attempt.message_id.encode())
         self._queued: dict[tuple[str, str], _Message] = {}
         self._messages: list[_Message] = []
         self._open: dict[tuple[str, str], _Session] = {}
         self._sessions: list[_Session] = []
 
-    def concerns(self, line: bytes) -> bool:
-        """Whether a line is worth a closer look."""
-        return any(token in line for token in self._tokens)
+    def skip(self) -> None:
+        """Some lines are not heard, so that a process may serve another, and a short name too."""
+        self._open.clear()
+        for key in [key for key in self._queued if _USED_AGAIN.fullmatch(key[1])]:
+            del self._queued[key]
 
     def add(self, record: _Record) -> None:
         """Take in one line."""
@@ -576,7 +755,7 @@ class _Trail:
         message = _Message(queue_id, session)
         self._queued[record.host, queue_id] = message
         self._messages.append(message)
-        self._tokens.append(f" {queue_id}: ".encode())
+        self._listen(self, queue_id.encode())
         return message
 
     def verdict(self) -> Evidence:

@@ -12,16 +12,19 @@ import re
 import smtplib
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from pipeline.delivery import Accepted
-from pipeline.errors import Unavailable
-from pipeline.relaylog import Absent, Attempt, Evidence, RelayLog, Taken, Unknown
+from pipeline.errors import Misconfigured, Unavailable
+from pipeline.relaylog import Absent, Attempt, Evidence, Position, RelayLog, Taken, Unknown
 from pipeline.transport import Relay, Session, Transport
 from tests.postfix import Postfix, running_postfix
 
@@ -213,6 +216,11 @@ def judged(path: Path, played: Played) -> bool | None:
     return {Taken: True, Absent: False, Unknown: None}[type(found)]
 
 
+def judged_all(path: Path) -> list[bool | None]:
+    found, _ = RelayLog(path, zone=dt.UTC).all_evidence([each.attempt for each in PLAYED])
+    return [{Taken: True, Absent: False, Unknown: None}[type(each)] for each in found]
+
+
 def named(played: Played) -> str:
     return f"{played.attempt.message_id}-{played.attempt.recipient}".replace("@", "-at-")
 
@@ -330,27 +338,25 @@ def test_the_evidence_is_the_line_that_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", ["long", "short"])
-@pytest.mark.parametrize("played", PLAYED, ids=named)
-def test_no_missing_line_makes_a_wrong_answer(played: Played, names: str, tmp_path: Path) -> None:
+def test_no_missing_line_makes_a_wrong_answer(names: str, tmp_path: Path) -> None:
     whole = lines() if names == "long" else short(lines())
-    unsure = 0
+    unsure = set[int]()
     for gone in range(len(whole)):
         log = write(tmp_path / "mail.log", "".join(whole[:gone] + whole[gone + 1 :]))
-        found = judged(log, played)
-        assert found in {None, played.delivered, played.taken}, whole[gone]
-        unsure += found is None
-    assert unsure > 0  # some line must have mattered
+        for number, (found, played) in enumerate(zip(judged_all(log), PLAYED, strict=True)):
+            assert found in {None, played.delivered, played.taken}, (named(played), whole[gone])
+            if found is None:
+                unsure.add(number)
+    assert len(unsure) == len(PLAYED)  # some line must have mattered to each
 
 
-@pytest.mark.parametrize("played", PLAYED, ids=named)
-def test_a_log_that_ends_or_begins_anywhere_makes_no_wrong_answer(
-    played: Played, tmp_path: Path
-) -> None:
+def test_a_log_that_ends_or_begins_anywhere_makes_no_wrong_answer(tmp_path: Path) -> None:
     whole = "".join(lines())
     for cut in range(0, len(whole), 97):
         for part in (whole[:cut], whole[cut:]):
-            found = judged(write(tmp_path / "mail.log", part), played)
-            assert found in {None, played.delivered, played.taken}
+            log = write(tmp_path / "mail.log", part)
+            for found, played in zip(judged_all(log), PLAYED, strict=True):
+                assert found in {None, played.delivered, played.taken}, (named(played), cut)
 
 
 def iso(line: str, zone: str = "+00:00", hours: int = 0) -> str:
@@ -548,18 +554,159 @@ def test_a_long_log_is_entered_near_the_intent(tmp_path: Path) -> None:
         f"{began + dt.timedelta(seconds=4 * number):%b %d %H:%M:%S} {filler}"
         for number in range(80_000)
     ]
-    log = RelayLog(write(tmp_path / "mail.log", "".join(before + lines())), zone=dt.UTC)
-    looked_at = 0
-
-    def concerns(line: bytes) -> bool:
-        nonlocal looked_at
-        looked_at += 1
-        return b"smtpd" in line
-
-    seen = list(log._records(CUT.intent_at - log.look_back, concerns))
-    assert len(seen) == sum("smtpd" in line for line in lines())
-    assert 1800 < looked_at < 5000  # two hours of it, and what halving overshoots
+    log = Counting(write(tmp_path / "mail.log", "".join(before + lines())), zone=dt.UTC)
     assert isinstance(log.evidence(CUT), Absent)
+    assert 1800 < log.heard < 5000  # two hours of it, and what halving overshoots
+
+
+class Counting(RelayLog):
+    """Counts the lines that attempts are looked up in, and how often the log is opened for them."""
+
+    heard = opened = 0
+
+    def _hear(self, line: bytes, file: Any, trails: Any) -> None:
+        self.heard += 1
+        super()._hear(line, file, trails)
+
+    def _files(self, stack: ExitStack, since: dt.datetime | None) -> list[Any]:
+        self.opened += 1
+        return super()._files(stack, since)
+
+
+def quiet(until: dt.datetime, *, days: int, bytes_a_day: int) -> str:
+    """What a relay logs in days on which nothing concerns anybody, up to a moment."""
+    line = "relay postfix/anvil[1]: statistics: max connection rate 1/60s for (smtp:127.0.0.1)\n"
+    number = days * bytes_a_day // (len(line) + 16)
+    step = dt.timedelta(days=days) / number
+    return "".join(
+        f"{until - (number - each) * step:%b %d %H:%M:%S} {line}" for each in range(number)
+    )
+
+
+@pytest.mark.parametrize("name", ["mail.log.1", "mail.log.2.gz"])
+def test_all_attempts_are_looked_up_in_one_reading(name: str, tmp_path: Path) -> None:
+    whole = lines()
+    write(tmp_path / name, "".join(whole[:50]))
+    path = write(tmp_path / "mail.log", "".join(whole[50:]))
+    log = Counting(path, zone=dt.UTC)
+    asked = [each.attempt for each in PLAYED]
+    together, position = log.all_evidence(asked)
+    assert log.opened == 1
+    assert log.heard == len(whole)
+    assert together == [RelayLog(path, zone=dt.UTC).evidence(each) for each in asked]
+    assert {type(each) for each in together} == {Taken, Absent}
+    assert position is not None
+    assert position.offset == path.stat().st_size
+    assert log.all_evidence([], position) == ([], position)
+    assert log.opened == 1
+
+
+def test_an_old_doubt_has_its_own_day_read_again_and_what_is_new(tmp_path: Path) -> None:
+    later = CUT.intent_at + dt.timedelta(days=9)
+    before = quiet(CUT.intent_at - dt.timedelta(hours=1), days=9, bytes_a_day=150_000)
+    between = quiet(later, days=8, bytes_a_day=150_000)
+    silent = "".join(line for line in lines() if "disconnect from" not in line)
+    path = write(tmp_path / "mail.log", before + silent + between, later)
+    log = Counting(path, zone=dt.UTC)
+    (found,), position = log.all_evidence([CUT])
+    assert isinstance(found, Unknown)
+    everything, log.heard = log.heard, 0
+    assert everything > 10_000
+    (found,), again = log.all_evidence([CUT], position)
+    assert isinstance(found, Unknown)
+    assert again == position
+    assert 0 < log.heard < everything / 4  # a day, and what halving overshoots
+    # what is logged at last, days after, is heard: of a message whose name nobody else can have
+    stamp = f"{later:%b %d %H:%M:%S}"
+    name = re.search(r"(4jYB7n\w+): message-id=<cut@", silent)
+    assert name is not None
+    text = f" relay postfix/qmgr[9]: {name[1]}: from=<{SENDER}>, size=299, nrcpt=1 (queue active)\n"
+    told = (
+        f"{stamp}{text}{stamp} relay postfix/virtual[9]: {name[1]}: to=<{CUT.recipient}>, "
+        "relay=virtual, delay=1, delays=1/0/0/0, dsn=2.0.0, status=sent (delivered to maildir)\n"
+    )
+    write(path, before + silent + between + told, later)
+    (found,), _ = log.all_evidence([CUT], position)
+    assert isinstance(found, Taken)
+    # a short name may be another message's by then
+    short_name = (before + silent + between + told).replace(name[1], "A1B2C3")
+    write(path, short_name, later)
+    assert isinstance(log.evidence(CUT), Taken)
+    shorter = len((before + silent + between).replace(name[1], "A1B2C3").encode())
+    place = RelayLog(path, zone=dt.UTC).all_evidence([CUT])[1]
+    assert place is not None
+    (found,), _ = log.all_evidence([CUT], replace(place, offset=shorter))
+    assert isinstance(found, Unknown)
+
+
+def test_a_position_in_a_file_that_is_gone_is_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", "".join(lines()))
+    log = Counting(path, zone=dt.UTC)
+    (found,), _ = log.all_evidence([CUT], Position(head="0" * 15, offset=7))
+    assert isinstance(found, Absent)
+    assert log.heard == len(lines())
+    queue_ids = set(re.findall(r"(4jYB7n\w+): to=", "".join(lines())))
+    since = PLAYED[0].attempt.intent_at
+    gone = log.fates(queue_ids, since, Position(head="0" * 15, offset=7))
+    assert gone == log.fates(queue_ids, since)
+
+
+def test_who_is_asked_about_for_the_first_time_is_looked_for_further_back(tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", "".join(lines()))
+    log = RelayLog(path, zone=dt.UTC)
+    queue_ids = set(re.findall(r"(4jYB7n\w+): to=", "".join(lines())))
+    since = PLAYED[0].attempt.intent_at
+    everything, position = log.fates(queue_ids, since)
+    assert log.fates(queue_ids, since, position) == ([], position)
+    assert log.fates(queue_ids, since, position, anew=since) == (everything, position)
+    middle = replace(position, offset=position.offset // 2)
+    assert 0 < len(log.fates(queue_ids, since, middle)[0]) < len(everything)
+
+
+def test_a_long_log_is_followed_line_by_line(tmp_path: Path) -> None:
+    text = quiet(CUT.intent_at - dt.timedelta(minutes=1), days=1, bytes_a_day=4_000_000)
+    path = write(tmp_path / "mail.log", text + "".join(lines()))
+    log = RelayLog(path, zone=dt.UTC)
+    tracemalloc.start()
+    try:
+        log.follow(["4jYB7n"], CUT.intent_at - dt.timedelta(days=2), print)
+        found = log.evidence(CUT)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(found, Absent)
+    assert most < 500_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "authority_code,name\n" * 400,
+        "Nov 23 12:00:00 relay systemd[1]: Started Postfix.\n",
+        b"\x00\x01\x02\n",
+    ],
+)
+def test_a_file_without_a_mail_servers_line_is_no_relays_log(
+    text: str | bytes, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "figures.csv", text)
+    with pytest.raises(Misconfigured, match="is not the log of a mail server") as error:
+        RelayLog(path).look()
+    assert str(path) in str(error.value)
+    assert "reports.relay_log" in str(error.value)
+
+
+def test_a_log_is_known_by_one_line_wherever_it_stands(tmp_path: Path) -> None:
+    path = write(tmp_path / "mail.log", "")
+    assert not RelayLog(path).look()
+    assert RelayLog(write(path, lines()[0])).look()
+    other = "Nov 23 12:00:00 relay systemd[1]: Started something.\n" * 21_000
+    assert RelayLog(write(path, other + lines()[0])).look()
+    write(path, "Nov 23 12:00:00 relay rsyslogd: rsyslogd was HUPed\n")
+    write(tmp_path / "mail.log.1.gz", lines()[0])
+    assert RelayLog(path).look()
+    with pytest.raises(Unavailable, match="There is no relay's log"):
+        RelayLog(tmp_path / "no.log").look()
 
 
 def test_fates_go_on_where_they_stopped_also_through_a_rotation(tmp_path: Path) -> None:
