@@ -188,13 +188,18 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
 @contextmanager
 def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
     """One lane for preparing letters, with a LibreOffice of its own; closed at the end."""
-    from pipeline.convert import Converter, find_office
+    from pipeline.convert import Converter, find_office, find_sandbox
     from pipeline.proof import Names
     from pipeline.template import compile_template
 
     archive = open_archive(settings)
     data = archive.get(job.template, job.template_sha256)
-    with Converter(find_office(), timeout=settings.convert.timeout) as converter:
+    with Converter(
+        find_office(),
+        timeout=settings.convert.timeout,
+        memory=settings.convert.memory_mb * 1_000_000,
+        sandbox=find_sandbox(settings.convert.sandbox),
+    ) as converter:
         yield Preparer(
             template=compile_template(data, fields=MERGE_FIELDS),
             converter=converter,

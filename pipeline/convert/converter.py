@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from pipeline.convert.capacity import resident
+from pipeline.capacity import resident
 from pipeline.convert.directory import discard_office, own_directory, registry, remove, sweep
 from pipeline.convert.fonts import EQUALS, missing
 from pipeline.convert.office import START_SECONDS, Office, environment

@@ -1,4 +1,4 @@
-"""The default engine: as many processes on this machine as there are cores, each with its own lane.
+"""The default engine: as many processes on this machine as it has room for, each with its own lane.
 
 A lane is a process with a compiled template and a LibreOffice that stays up. Only the calling
 process writes to the ledger; lanes write files whose names hold their hash, so a lane that is
@@ -20,6 +20,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.util import Finalize
 
 from pipeline import bootstrap, log
+from pipeline.capacity import capacity
 from pipeline.errors import Unavailable
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.prepare import Job, Preparer
@@ -30,7 +31,7 @@ _AHEAD = 4  # letters handed out per lane, so that none waits for the ledger
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """Prepares letters in `settings.convert.workers` processes (0: one for each core)."""
+    """Prepares letters in `settings.convert.workers` processes (0: as many as have room)."""
 
     settings: Settings
 
@@ -40,7 +41,7 @@ class LocalEngine:
         Raises Unavailable if LibreOffice cannot be started or a lane dies; what was done is kept.
         """
         waiting = iter(letters)
-        lanes = self.settings.convert.workers or len(os.sched_getaffinity(0))
+        lanes = self.settings.convert.workers or capacity().lanes
         _start_the_tracker()
         pool = ProcessPoolExecutor(
             max_workers=lanes,

@@ -119,10 +119,15 @@ class ReportsSettings(_Section):
 
 
 class ConvertSettings(_Section):
-    """LibreOffice: processes (0: one for each core) and seconds per letter."""
+    """LibreOffice: processes (0: as many as there is room for), and what bounds each of them.
+
+    `timeout` is in seconds for one letter, `memory_mb` in millions of bytes.
+    """
 
     workers: _Whole = Field(default=0, ge=0, le=1024)
     timeout: _Number = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
+    memory_mb: _Whole = Field(default=500, ge=300, le=1_000_000)
+    sandbox: Literal["auto", "on", "off"] = "auto"
 
 
 class ApprovalSettings(_Section):
