@@ -237,7 +237,8 @@ class _Dispatch:
         self._in_hand: set[Claim] = set()
         self._transports: set[Transport] = set()
         self._stop = threading.Event()
-        self._freezing = threading.Lock()
+        # One message may have several recipients; only those who might share one wait.
+        self._freezing = [threading.Lock() for _ in range(outbox.connections)]
         self._trouble: str | None = None
         self._lost_in_a_row = 0
         self._away: list[Unavailable] = []
@@ -491,7 +492,7 @@ class _Dispatch:
             with _asking_the_archive():
                 data = self._archive.get(claimed.eml, claimed.eml_sha256)
             return data, claimed.authority_code
-        with self._freezing:
+        with self._freezing[claimed.message_id % len(self._freezing)]:
             while True:
                 message = messages.read(self._db, claimed.message_id)
                 if message.eml is not None and message.eml_sha256 is not None:

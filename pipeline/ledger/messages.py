@@ -491,7 +491,8 @@ def freeze(db: Database, message: Message, *, dated: datetime, eml: str, eml_sha
     False if others were recorded before, or if the message is from another sender by now.
     """
     m = schema.messages
-    with db.write() as connection:
+    # Not synced: the intent that follows is, and without that nobody has been sent anything.
+    with db.write(synced=False) as connection:
         done = connection.execute(
             sa.update(m)
             .where(
