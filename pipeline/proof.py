@@ -11,6 +11,7 @@ found is always whole words.
 """
 
 import dataclasses
+import functools
 import io
 import itertools
 import re
@@ -92,21 +93,18 @@ class Folded:
 
     def __init__(self, *pages: str) -> None:
         kept: list[str] = []
-        edges = bytearray(b"\1")
+        edges = [b"\1"]
         self.starts: list[int] = []
+        start = 0
         for page in pages:
-            self.starts.append(len(edges) - 1)
-            plain = unicodedata.normalize("NFKC", page.replace("´", "'"))
-            for part in plain.translate(_FOLDING).split():
-                kept.append(part)
-                before = len(edges) - 1
-                edges += b"\1" * len(part)
-                for word in _WORD.finditer(part):
-                    inner = slice(before + word.start() + 1, before + word.end())
-                    edges[inner] = bytes(inner.stop - inner.start)
+            self.starts.append(start)
+            parts = _parts(page)
+            kept += parts
+            edges += map(_edges_within, parts)
+            start += sum(map(len, parts))
         self.cased = "".join(kept)
         self.text = self.cased.lower()
-        self.edges = bytes(edges)
+        self.edges = b"".join(edges)
 
     def whole(self, wanted: str) -> Iterator[tuple[int, int]]:
         """Find every occurrence of a folded text that begins and ends where words do."""
@@ -129,9 +127,30 @@ class Folded:
         return bisect_right(self.starts, place)
 
 
+def _parts(text: str) -> list[str]:
+    """The text's words as they are compared, capitals aside, where white space parts them."""
+    return unicodedata.normalize("NFKC", text.replace("´", "'")).translate(_FOLDING).split()
+
+
+# Most words of a letter are those of all the others.
+@functools.lru_cache(maxsize=1 << 14)
+def _edges_within(part: str) -> bytes:
+    """For each character of a part, whether no word goes on from it to the next one."""
+    edges = bytearray(b"\1" * len(part))
+    for word in _WORD.finditer(part):
+        edges[word.start() : word.end() - 1] = bytes(word.end() - 1 - word.start())
+    return bytes(edges)
+
+
 def fold(text: str) -> str:
     """Answer a text as `Folded` compares it."""
-    return Folded(text).text
+    return "".join(_parts(text)).lower()
+
+
+@functools.lru_cache(maxsize=1 << 10)
+def _folded(text: str) -> Folded:
+    """A field or a wording; wording is the same in all letters, so it is folded once."""
+    return Folded(text)
 
 
 class Names:
@@ -283,7 +302,7 @@ def _prove_words(text: Folded, expected: Expectation, names: Names) -> None:
     own: dict[int, int] = {}
     allowed: Counter[str] = Counter()
     for field in (expected.authority, *expected.own_names, *expected.fixed_texts):
-        folded = Folded(field)
+        folded = _folded(field)
         spans = list(text.whole(folded.text))
         for start, end in spans:
             own[start] = max(end, own.get(start, end))
