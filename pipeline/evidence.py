@@ -33,7 +33,7 @@ from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
 from pipeline.envelope import ReturnAddress
-from pipeline.errors import LettersError
+from pipeline.errors import LettersError, Misconfigured, Unavailable
 from pipeline.highwater import MarkFile
 from pipeline.ledger import deliveries, reports
 from pipeline.ledger.deliveries import Doubt
@@ -41,7 +41,7 @@ from pipeline.ledger.reports import Arrival, Handed, Moved, Note, Sent
 from pipeline.mailbox import Cursor, Mail, Mailbox
 from pipeline.mailbox import Unreadable as NoOctets
 from pipeline.progress import Progress
-from pipeline.relaylog import Absent, Attempt, Fate, RelayLog, Taken, Unknown
+from pipeline.relaylog import Absent, Attempt, Evidence, Fate, Position, RelayLog, Taken, Unknown
 from pipeline.report import (
     AutoReply,
     Head,
@@ -65,6 +65,10 @@ _FOLLOWED: Final = timedelta(days=14)
 
 # A relay's clock may be behind ours; as in `relaylog`.
 _SKEW: Final = timedelta(seconds=2)
+
+# What was put on record at most so long before the last look may not have been there for it to
+# see, while somebody else was writing.
+_OVERLAP: Final = timedelta(minutes=10)
 
 _MAILBOXES_OF_THE_RELAY: Final = ("local", "virtual")
 _INTO_A_MAILBOX: Final = ("delivered to maildir", "delivered to mailbox", "delivered to file")
@@ -101,6 +105,7 @@ class Unsettled:
 class Reading:
     """What came of reading: `mails` that were there, `new` ones by what they are.
 
+    `mailbox` and `log` name what was read, None where nothing was, or could not be.
     `noted` counts what was reported anew, by kind; `moved` are the deliveries that it moved, and
     `unsettled` those still in doubt. `troubles` are what kept the reading from going on; what was
     read before is recorded.
@@ -141,8 +146,7 @@ def read(db: Database, archive: Archive, sources: Sources, *, progress: Progress
     steps: Sequence[Callable[[], None]] = (
         reading.pending,
         reading.mail,
-        reading.doubts,
-        reading.fates,
+        reading.log,
     )
     try:
         if sources.mark is not None:
@@ -197,6 +201,8 @@ class _Reading:
     sources: Sources
     progress: Progress
     place: str | None = None
+    log_read: bool = False
+    log_fault: str = ""
     mails: int = 0
     new: Counter[Returned] = field(default_factory=Counter)
     noted: Counter[Kind] = field(default_factory=Counter)
@@ -207,7 +213,7 @@ class _Reading:
     def result(self) -> Reading:
         return Reading(
             mailbox=self.place,
-            log=str(self.sources.log.path) if self.sources.log else None,
+            log=str(self.sources.log.path) if self.sources.log and self.log_read else None,
             mails=self.mails,
             new=self.new,
             noted=self.noted,
@@ -232,7 +238,6 @@ class _Reading:
         # read at all.
         own = self.sources.own() if self.sources.own is not None else None
         mailbox = self.sources.mailbox()
-        self.place = mailbox.place
         known = reports.cursor(self.db, mailbox.place)
         after = Cursor(uidvalidity=known[0], uid=known[1]) if known is not None else None
         reached: Cursor | None = None
@@ -244,6 +249,7 @@ class _Reading:
                     self.progress.begin("Reading", each.left + 1)
                     begun = True
                 self._take(mailbox.place, each, own)
+                self.place = mailbox.place
                 self.mails += 1
                 reached = each.cursor or reached
                 if isinstance(each, Mail):
@@ -258,6 +264,7 @@ class _Reading:
                 self._leave(mailbox, reached, done)
             raise
         else:
+            self.place = mailbox.place
             self._leave(mailbox, reached, done)
         finally:
             if begun:
@@ -335,22 +342,70 @@ class _Reading:
 
     # ---- the relay's log
 
-    def doubts(self) -> None:
-        """Ask the relay's log about every delivery that is in doubt."""
+    def log(self) -> None:
+        """Ask the relay's log about doubts, and about what it took: each in one reading."""
+        began = _now()
+        log = self.sources.log
+        place = f"the relay's log {log.path}" if log else ""
+        known = reports.cursor(self.db, place) if log else None
+        after = Position(head=f"{known[0]:015x}", offset=known[1]) if known else None
+        if log is not None and after is None:
+            self._recognise(log)
+        heard = self._doubts(log, after)
+        if log is None or self.log_fault:
+            return
+        told = self._fates(log, after, place)
+        # What was logged between the two has not been heard by those in doubt.
+        reached = heard or told
+        if reached is not None and reached.head:
+            reports.advance(self.db, place, int(reached.head, 16), reached.offset)
+            reports.advance(self.db, _looks(place), 0, int(began.timestamp()))
+
+    def _recognise(self, log: RelayLog) -> None:
+        """Before a log is believed for the first time: is it one?"""
+        try:
+            log.look()
+        except Misconfigured as error:
+            self.log_fault = str(error)
+            self.troubles.append(error)
+        except Unavailable:
+            pass  # said when there is anything to ask it
+
+    def _doubts(self, log: RelayLog | None, after: Position | None) -> Position | None:
+        """Ask about every delivery that is in doubt; how far the log was read for that, if so."""
+        found: list[tuple[Doubt, Sent]] = []
         for run_id, mode in reports.runs_with(self.db, (State.IN_DOUBT,)):
             if mode is Mode.CAPTURE:
                 continue  # captured mail is its own evidence, looked at before sending
-            found = deliveries.doubts(self.db, run_id, mode)
-            sent = reports.by_id(self.db, [each.delivery_id for each in found])
-            for doubt in found:
-                reason = self._settle(doubt, sent[doubt.delivery_id])
-                # Of a year that was given up nobody has to settle anything.
-                if reason and not reports.is_cancelled(self.db, run_id):
-                    self.unsettled.append(Unsettled(sent=sent[doubt.delivery_id], reason=reason))
+            doubts = deliveries.doubts(self.db, run_id, mode)
+            sent = reports.by_id(self.db, [each.delivery_id for each in doubts])
+            found += [(doubt, sent[doubt.delivery_id]) for doubt in doubts]
+        asked = {
+            doubt.delivery_id: _attempt(doubt, sent)
+            for doubt, sent in found
+            if log is not None and not self._not_asked(log, doubt)
+        }
+        reached: Position | Unavailable | None = None
+        told: dict[int, Evidence] = {}
+        if log is not None and asked:
+            evidence, reached = log.all_evidence(list(asked.values()), after)
+            told = dict(zip(asked, evidence, strict=True))
+        if isinstance(reached, Unavailable):
+            self.troubles.append(reached)
+        elif reached is not None:
+            self.log_read = True
+        for doubt, one in found:
+            answer = told.get(doubt.delivery_id)
+            reason = (
+                self._not_asked(log, doubt) if answer is None else self._settle(doubt, one, answer)
+            )
+            # Of a year that was given up nobody has to settle anything.
+            if reason and not reports.is_cancelled(self.db, doubt.run_id):
+                self.unsettled.append(Unsettled(sent=one, reason=reason))
+        return reached if isinstance(reached, Position) else None
 
-    def _settle(self, doubt: Doubt, sent: Sent) -> str:
-        """Settle one doubt by the log; why that cannot be done, or ""."""
-        log = self.sources.log
+    def _not_asked(self, log: RelayLog | None, doubt: Doubt) -> str:
+        """Why a log cannot be asked about a doubt, or ""."""
         if log is None:
             return "No relay's log is set that could be asked: reports.relay_log."
         if doubt.local_host is None or doubt.local_port is None:
@@ -360,19 +415,10 @@ class _Reading:
                 f"The relay {doubt.relay} is not on this machine, so the log {log.path} is not its"
                 " log."
             )
-        evidence = log.evidence(
-            Attempt(
-                local_host=doubt.local_host,
-                local_port=doubt.local_port,
-                intent_at=doubt.intent_at,
-                message_id=doubt.message_id,
-                recipient=doubt.recipient,
-                # Only an address that carries this delivery's own token tells it from the others.
-                sender=doubt.envelope_sender
-                if sent.token and sent.token in doubt.envelope_sender
-                else None,
-            )
-        )
+        return self.log_fault
+
+    def _settle(self, doubt: Doubt, sent: Sent, evidence: Evidence) -> str:
+        """Settle one doubt by what the log says; why that cannot be done, or ""."""
         match evidence:
             case Taken():
                 reports.name_queue_id(self.db, doubt.delivery_id, doubt.attempt, evidence.queue_id)
@@ -398,26 +444,26 @@ class _Reading:
                 return evidence.reason
         return ""
 
-    def fates(self) -> None:
-        """Ask the log what became of what the relay took, until it has told the end."""
-        log = self.sources.log
-        if log is None:
-            return
+    def _fates(self, log: RelayLog, after: Position | None, place: str) -> Position | None:
+        """Ask what became of what the relay took, until it has told the end; how far it goes."""
         handed = {
             one.queue_id: one
             for one in reports.handed_over(self.db, since=_now() - _FOLLOWED)
             if is_here(one.relay, one.local_host)
         }
         if not handed:
-            return
-        since = min(one.intent_at for one in handed.values()) - _SKEW
-        found, _ = log.fates(handed.keys(), since)
-        for fate in found:
+            return None
+        last = reports.cursor(self.db, _looks(place))
+        # A clock may have been wrong then; only what has just come is looked for further back.
+        seen = min(datetime.fromtimestamp(last[1], UTC), _now()) - _OVERLAP if last else None
+        new = [one.intent_at for one in handed.values() if seen is None or one.taken_at >= seen]
+
+        def tell(fate: Fate) -> None:
             # The first end is this message's; a short name is used again for others.
             one = handed.get(fate.queue_id)
             kind = _end(fate)
             if one is None or kind is None or not _is_of(fate, one):
-                continue
+                return
             del handed[fate.queue_id]
             note = Note(
                 sent=one.sent,
@@ -430,6 +476,38 @@ class _Reading:
             )
             self.noted[kind] += 1
             self.moved += reports.note(self.db, [note], now=_now())
+
+        reached = log.follow(
+            list(handed),
+            min(one.intent_at for one in handed.values()) - _SKEW,
+            tell,
+            after=after,
+            anew=min(new) - _SKEW if new else None,
+        )
+        self.log_read = True
+        return reached
+
+
+def _attempt(doubt: Doubt, sent: Sent) -> Attempt:
+    """What a log can be asked about a doubt."""
+    assert doubt.local_host is not None  # noqa: S101 - asked by the caller
+    assert doubt.local_port is not None  # noqa: S101
+    return Attempt(
+        local_host=doubt.local_host,
+        local_port=doubt.local_port,
+        intent_at=doubt.intent_at,
+        message_id=doubt.message_id,
+        recipient=doubt.recipient,
+        # Only an address that carries this delivery's own token tells it from the others.
+        sender=doubt.envelope_sender
+        if sent.token and sent.token in doubt.envelope_sender
+        else None,
+    )
+
+
+def _looks(place: str) -> str:
+    """By what name it is kept when a log was last looked at."""
+    return f"{place}, when looked at"
 
 
 def _end(fate: Fate) -> Kind | None:

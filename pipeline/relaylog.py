@@ -152,11 +152,15 @@ class Fate:
 class Position:
     """How far a log was read: the file, known by how it begins, and the octets read of it.
 
-    `head` is 15 hexadecimal digits, so that it fits where whole numbers are kept.
+    `head` is 15 hexadecimal digits, so that it fits where whole numbers are kept; it is empty for a
+    log that does not hold a whole line yet.
     """
 
     head: str
     offset: int
+
+
+_NOWHERE: Final = Position(head="", offset=0)
 
 
 class RelayLog:
@@ -187,19 +191,21 @@ class RelayLog:
 
     def all_evidence(
         self, attempts: Sequence[Attempt], after: Position | None = None
-    ) -> tuple[list[Evidence], Position | None]:
+    ) -> tuple[list[Evidence], Position | Unavailable]:
         """The evidence of each attempt, from one reading, and how far that came.
 
         `after` is how far the log was read before: then, of what lies before that, only the days
-        on which the attempts were made are read. The position is None where the log cannot be read.
-        Nothing is raised.
+        on which the attempts were made are read. Nothing is raised: a log that cannot be read to
+        its end gives the error in the place of a position, and what follows from the rest.
         """
         trails = _Trails(attempts, self.skew)
-        trouble = position = None
+        trouble = None
+        position: Position | Unavailable = after or _NOWHERE
         try:
-            position = self._follow(trails, after) if attempts else after
+            if attempts:
+                position = self._follow(trails, after)
         except _UnreadableError as error:
-            trouble = str(error)
+            trouble, position = str(error), Unavailable(str(error))
         return [self._judged(trail, trouble) for trail in trails.each], position
 
     def _judged(self, trail: "_Trail", trouble: str | None) -> Evidence:
@@ -223,7 +229,7 @@ class RelayLog:
         """What `follow` finds, as a list, and how far the log goes."""
         found: list[Fate] = []
         position = self.follow(queue_ids, since, found.append, after=after, anew=anew)
-        return found, position or Position(head="", offset=0)
+        return found, position
 
     def follow(
         self,
@@ -233,16 +239,16 @@ class RelayLog:
         *,
         after: Position | None = None,
         anew: datetime | None = None,
-    ) -> Position | None:
+    ) -> Position:
         """Tell what the log says became of messages from `since` on, in its order.
 
-        Returns how far it goes, None for a log without a whole line. Give that as `after`, and the
-        next call goes on from there. If some of the queue ids are asked about for the first time,
-        give also since when these messages can have been logged: `anew`. A position in a file that
-        is not there any more is none. Raises `Unavailable` if the log cannot be read.
+        Returns how far it goes. Give that as `after`, and the next call goes on from there. If some
+        of the queue ids are asked about for the first time, give also since when these messages can
+        have been logged: `anew`. A position in a file that is not there any more is none. Raises
+        `Unavailable` if the log cannot be read.
         """
         wanted = frozenset(each.encode() for each in queue_ids)
-        position = None
+        position = _NOWHERE
         try:
             with ExitStack() as stack:
                 files = self._files(stack, since)
@@ -250,13 +256,12 @@ class RelayLog:
                 for number, file in enumerate(files):
                     start = self._start(file, since)
                     if after is not None and reached is not None:
-                        new = None if anew is None else self._start(file, anew)
-                        old = after.offset if number == reached else 0
-                        if number < reached:
-                            if new is None:
-                                continue
-                            old = new
-                        start = max(start, old if new is None else min(new, old))
+                        new = anew is not None and anew <= file.written
+                        if number < reached and not new:
+                            continue
+                        known = [after.offset] if number == reached else []
+                        known += [self._start(file, anew)] if anew is not None and new else []
+                        start = max(start, min(known, default=0))
                     file.seek(start)
                     for line in file.lines():
                         fate = self._fate(line, file, wanted) if b"status=" in line else None
@@ -321,9 +326,9 @@ class RelayLog:
         )
         return fate, record.stamp
 
-    def _follow(self, trails: "_Trails", after: Position | None) -> Position | None:
+    def _follow(self, trails: "_Trails", after: Position | None) -> Position:
         """Let the trails hear the lines that may concern them; how far the log goes."""
-        position = None
+        position = _NOWHERE
         with ExitStack() as stack:
             files = self._files(stack, trails.since(self.look_back))
             reached = _reached(files, after)

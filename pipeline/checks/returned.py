@@ -1,7 +1,6 @@
 """What comes back: the mailbox that reports come to, the key that marks them, the relay's log."""
 
 import contextlib
-from datetime import UTC, datetime
 
 from pipeline import bootstrap
 from pipeline.checks.found import Looking, note, ok
@@ -50,8 +49,10 @@ def returned(settings: Settings) -> Looking[None]:
             )
     log = bootstrap.sources(settings).log
     if log is not None:
-        log.fates((), datetime.now(UTC))  # says what is wrong with the file
-        yield ok(CHECK, f"The relay's log {log.path} can be read.")
+        if log.look():  # says what is wrong with the file
+            yield ok(CHECK, f"The relay's log {log.path} can be read.")
+        else:
+            yield ok(CHECK, f"The relay's log {log.path} can be read; it is empty.")
         if not captured and not is_here(f"{settings.smtp.host}:{settings.smtp.port}", None):
             yield note(
                 CHECK,

@@ -134,13 +134,17 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handed:
-    """An accepted delivery of which a relay's log may know more, and what it is known by there."""
+    """An accepted delivery of which a relay's log may know more, and what it is known by there.
+
+    `taken_at` is when it was put on record that the relay has it.
+    """
 
     sent: Sent
     relay: str | None
     local_host: str | None
     queue_id: str
     intent_at: datetime
+    taken_at: datetime
 
 
 # ---- finding deliveries
@@ -502,7 +506,7 @@ def handed_over(db: Database, *, since: datetime) -> Iterator[Handed]:
         with db.read() as connection:
             rows = connection.execute(
                 _sent()
-                .add_columns(a.c.relay, a.c.local_host, a.c.queue_id, a.c.intent_at)
+                .add_columns(a.c.relay, a.c.local_host, a.c.queue_id, a.c.intent_at, d.c.settled_at)
                 .join(a, sa.and_(a.c.delivery_id == d.c.id, a.c.number == d.c.attempt))
                 .where(
                     d.c.id > last,
@@ -522,17 +526,21 @@ def handed_over(db: Database, *, since: datetime) -> Iterator[Handed]:
                 local_host=row.local_host,
                 queue_id=row.queue_id,
                 intent_at=row.intent_at,
+                taken_at=row.settled_at,
             )
         if not rows:
             return
         last = rows[-1].delivery_id
 
 
-# ---- how far a mailbox was read
+# ---- how far a mailbox, or a log, was read
 
 
 def cursor(db: Database, place: str) -> tuple[int, int] | None:
-    """How far this mailbox was read: its UIDVALIDITY and a UID; None if that is not on record."""
+    """How far this mailbox was read: its UIDVALIDITY and a UID; None if that is not on record.
+
+    Of a log: by which number its file is known, and how many octets of it were read.
+    """
     c = schema.cursors
     with db.read() as connection:
         row = connection.execute(
@@ -542,7 +550,7 @@ def cursor(db: Database, place: str) -> tuple[int, int] | None:
 
 
 def advance(db: Database, place: str, uidvalidity: int, uid: int) -> None:
-    """Keep how far a mailbox was read. Never back, unless the server has numbered it anew."""
+    """Keep how far a mailbox or a log was read. Never back, unless it is numbered anew."""
     c = schema.cursors
     with db.write() as connection:
         put = db.insert(c).values(place=place, uidvalidity=uidvalidity, uid=uid)

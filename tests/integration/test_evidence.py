@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -29,7 +30,7 @@ from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.runs import Run
 from pipeline.mailbox import Cursor, Mail, Maildir, Unreadable
 from pipeline.prepare import Job
-from pipeline.relaylog import RelayLog
+from pipeline.relaylog import Position, RelayLog
 from pipeline.report import Kind
 from pipeline.run import Pipeline
 from pipeline.schedule import Returns
@@ -900,7 +901,10 @@ def test_without_proof_a_doubt_stays(
                 near.log = tmp_path / "no-such.log"
             case _:
                 connection.execute(sa.update(a).values(local_port=a.c.local_port - 1))
-    reading = near.quiet()
+    reading = near.read()
+    away = [Unavailable] if lacking == "log" else []
+    assert [type(each) for each in reading.troubles] == away
+    assert reading.log == (str(near.log) if lacking == "another's" else None)
     [left] = reading.unsettled
     assert left.sent.delivery_id == absent.id
     assert left.reason.endswith(".")
@@ -939,6 +943,150 @@ def test_a_rehearsals_doubt_goes_out_of_sight_with_its_run(db: Database, tmp_pat
     assert seen() == (1, 1)
     holds.cancel(db, run, because="x", person="Ann", now=now())
     assert seen() == (0, 0)
+
+
+class Counting(RelayLog):
+    """Counts how often it is opened for doubts, and the lines that are heard then."""
+
+    opened = heard = 0
+
+    def _follow(self, trails: Any, after: Position | None) -> Position:
+        self.opened += 1
+        return super()._follow(trails, after)
+
+    def _hear(self, line: bytes, file: Any, trails: Any) -> None:
+        self.heard += 1
+        super()._hear(line, file, trails)
+
+
+def told(pid: str, text: str, at: datetime | None = None) -> str:
+    return f"{(at or now()).isoformat(timespec='microseconds')} relay postfix/{pid}: {text}\n"
+
+
+def test_all_doubts_are_looked_up_in_one_reading_from_where_the_last_ended(
+    office: Office, tmp_path: Path
+) -> None:
+    path = tmp_path / "mail.log"
+    everyone = office.deliveries()[:3]
+    for one in everyone:
+        office.attempt(one, LOST)
+    d, a = schema.deliveries, schema.attempts
+    old = now() - timedelta(days=3)
+    with office.db.write() as connection:
+        connection.execute(sa.update(a).values(intent_at=old))
+        recipients = connection.execute(sa.select(d.c.id, d.c.envelope_sender)).all()
+    senders = {row.id: row.envelope_sender for row in recipients}
+    between = "".join(told("anvil[1]", "statistics", old + timedelta(hours=12)) for _ in range(900))
+    since = "".join(told("anvil[1]", "statistics", now()) for _ in range(3000))
+    first = "".join(
+        told("smtpd[7]", f"Q{one.id}z: client=localhost[127.0.0.1]:{40000 + one.id}", old)
+        + told("cleanup[8]", f"Q{one.id}z: message-id={one.message_id}", old)
+        for one in everyone
+    )
+    path.write_text(first + between + since, encoding="utf-8")
+    log = Counting(path, zone=UTC)
+
+    def read() -> Reading:
+        return evidence.read(office.db, office.archive, Sources(log=log), progress=Silence())
+
+    assert len(read().unsettled) == 3
+    assert (log.opened, log.heard) == (1, 3906)
+    log.heard = 0
+    reading = read()
+    assert len(reading.unsettled) == 3
+    assert reading.log == str(path)
+    assert log.heard < 3000, "the day of the attempt, and what halving overshoots"
+    # half a line, then its end
+    line = told("qmgr[9]", f"Q{everyone[0].id}z: from=<{senders[everyone[0].id]}>, size=9, nrcpt=1 "
+                "(queue active)")  # fmt: skip
+    with path.open("a", encoding="utf-8") as opened:
+        opened.write(line[:60])
+    assert len(read().unsettled) == 3
+    with path.open("a", encoding="utf-8") as opened:
+        opened.write(line[60:])
+    assert [one.target for one in read().moved] == [State.ACCEPTED]
+    assert office.state(everyone[0]) is State.ACCEPTED
+    assert log.opened == 4  # once for each look
+
+
+def test_what_became_of_letters_is_read_from_where_the_last_look_ended(
+    office: Office, tmp_path: Path
+) -> None:
+    path = tmp_path / "mail.log"
+    office.log = path
+    first, second, third = office.deliveries()[:3]
+    for one in (first, second):
+        reply = Reply(code=250, text=f"queued as Q{one.id}z")
+        office.attempt(one, Accepted(reply=reply, queue_id=f"Q{one.id}z"))
+
+    def fate(one: Delivery, status: str) -> str:
+        return told(
+            "virtual[9]",
+            f"Q{one.id}z: to=<{one.recipient}>, relay=virtual, delay=1, delays=1/0/0/0, "
+            f"dsn=2.0.0, status={status} (delivered to maildir)",
+        )
+
+    head = told("qmgr[9]", "nothing")
+    path.write_text(head + fate(second, "deferred") + fate(first, "sent"), encoding="utf-8")
+    assert [one.target for one in office.quiet().moved] == [State.DELIVERED]
+    # so long ago that nothing that is on record by now can have been overlooked
+    c, d = schema.cursors, schema.deliveries
+    with office.db.write() as connection:
+        connection.execute(
+            sa.update(d).where(d.c.settled_at.is_not(None)).values(settled_at=now() - LONG_AGO)
+        )
+    # what was read is not read again, so a lie in its place is not noticed
+    size = path.stat().st_size
+    lie = head + fate(second, "bounced")
+    path.write_text(lie + "#" * (size - len(lie) - 1) + "\n", encoding="utf-8")
+    assert office.quiet().moved == []
+    # what was handed over since is looked for from its own time on
+    office.attempt(third, Accepted(reply=OK.reply, queue_id=f"Q{third.id}z"))
+    path.write_text(
+        (lie + fate(third, "sent")).ljust(size, "#")[: size - 1] + "\n", encoding="utf-8"
+    )
+    assert {one.delivery_id for one in office.quiet().moved} == {second.id, third.id}
+    # a rotation loses nothing
+    fourth = office.deliveries()[3]
+    office.attempt(fourth, Accepted(reply=OK.reply, queue_id=f"Q{fourth.id}z"))
+    assert office.quiet().moved == []
+    with office.db.write() as connection:
+        connection.execute(
+            sa.update(d).where(d.c.settled_at.is_not(None)).values(settled_at=now() - LONG_AGO)
+        )
+    with path.open("a", encoding="utf-8") as opened:
+        opened.write(fate(fourth, "bounced"))
+    path.rename(tmp_path / "mail.log.1")
+    path.write_text(told("qmgr[9]", "a new file"), encoding="utf-8")
+    assert [one.target for one in office.quiet().moved] == [State.BOUNCED]
+    with office.db.read() as connection:
+        places = connection.scalars(sa.select(c.c.place)).all()
+    assert sorted(places) == [f"the relay's log {path}", f"the relay's log {path}, when looked at"]
+
+
+LONG_AGO = timedelta(hours=1)
+
+
+def test_what_was_not_read_is_not_said_to_have_been(office: Office, tmp_path: Path) -> None:
+    (office.maildir / "new").rename(office.maildir / "gone")
+    office.log = tmp_path / "figures.csv"
+    office.log.write_text("code,name\n", encoding="utf-8")
+    one = office.deliveries()[0]
+    office.attempt(one, LOST)
+    reading = office.read()
+    assert (reading.mailbox, reading.log) == (None, None)
+    assert [type(each) for each in reading.troubles] == [Misconfigured, Misconfigured]
+    [left] = reading.unsettled
+    assert "is not the log of a mail server" in left.reason
+    # a log of which nothing is asked is not said to have been asked
+    (office.maildir / "gone").rename(office.maildir / "new")
+    with office.db.write() as connection:
+        connection.execute(sa.update(schema.runs).values(cancelled_at=now()))
+        connection.execute(sa.update(schema.deliveries).values(state="queued"))
+    office.log.write_text(told("qmgr[9]", "nothing"), encoding="utf-8")
+    reading = office.quiet()
+    assert reading.mailbox == f"the Maildir {office.maildir}"
+    assert reading.log is None
 
 
 def test_a_report_outweighs_what_the_log_told(near: Office, postfix: Postfix) -> None:
@@ -1166,6 +1314,9 @@ def test_check_looks_where_reports_come_to(office: Office, tmp_path: Path) -> No
         "relay_log": str(log),
     }
     assert [one.state for one in looked(folder, **whole)] == [Finding.OK, Finding.OK]
+    assert "it is empty" in looked(folder, **whole)[1].found
+    log.write_text(told("qmgr[9]", "nothing"), encoding="utf-8")
+    assert looked(folder, **whole)[1].found == f"The relay's log {log} can be read."
     office.put(b"From: a@b.example\r\nSubject: x\r\n\r\nx")
     office.put(b"From: a@b.example\r\nSubject: y\r\n\r\nx")
     mailbox, _ = looked(folder, **whole)
@@ -1179,6 +1330,7 @@ def test_check_looks_where_reports_come_to(office: Office, tmp_path: Path) -> No
         ("mailbox", "imap://a@127.0.0.1:1/INBOX"),
         ("key_file", str(tmp_path / "no-key")),
         ("relay_log", str(tmp_path / "no.log")),
+        ("relay_log", str(key)),
     ):
         *_, last = looked(folder, **{**whole, "password_file": str(key), name: value})
         assert last.state is Finding.FAULT, name

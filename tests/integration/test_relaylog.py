@@ -525,9 +525,11 @@ def test_a_damaged_part_leaves_absence_unproved(tmp_path: Path) -> None:
     (tmp_path / "mail.log.1.gz").write_bytes(damaged)
     path = write(tmp_path / "mail.log", "".join(lines()[5:]))
     log = RelayLog(path, zone=dt.UTC)
-    found = log.evidence(CUT)
+    (found,), trouble = log.all_evidence([CUT])
     assert isinstance(found, Unknown)
     assert f"{path}.1.gz cannot be read" in found.reason
+    assert isinstance(trouble, Unavailable)
+    assert f"{path}.1.gz cannot be read" in str(trouble)
 
 
 def test_what_is_no_log_is_said(tmp_path: Path) -> None:
@@ -595,7 +597,7 @@ def test_all_attempts_are_looked_up_in_one_reading(name: str, tmp_path: Path) ->
     assert log.heard == len(whole)
     assert together == [RelayLog(path, zone=dt.UTC).evidence(each) for each in asked]
     assert {type(each) for each in together} == {Taken, Absent}
-    assert position is not None
+    assert isinstance(position, Position)
     assert position.offset == path.stat().st_size
     assert log.all_evidence([], position) == ([], position)
     assert log.opened == 1
@@ -609,6 +611,7 @@ def test_an_old_doubt_has_its_own_day_read_again_and_what_is_new(tmp_path: Path)
     path = write(tmp_path / "mail.log", before + silent + between, later)
     log = Counting(path, zone=dt.UTC)
     (found,), position = log.all_evidence([CUT])
+    assert isinstance(position, Position)
     assert isinstance(found, Unknown)
     everything, log.heard = log.heard, 0
     assert everything > 10_000
@@ -634,7 +637,7 @@ def test_an_old_doubt_has_its_own_day_read_again_and_what_is_new(tmp_path: Path)
     assert isinstance(log.evidence(CUT), Taken)
     shorter = len((before + silent + between).replace(name[1], "A1B2C3").encode())
     place = RelayLog(path, zone=dt.UTC).all_evidence([CUT])[1]
-    assert place is not None
+    assert isinstance(place, Position)
     (found,), _ = log.all_evidence([CUT], replace(place, offset=shorter))
     assert isinstance(found, Unknown)
 
