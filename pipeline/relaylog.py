@@ -291,6 +291,8 @@ class RelayLog:
                             lines += 1
                             if file.offset - start > _RECOGNISED_WITHIN:
                                 break
+                    if file.begun and self._stamp(file.begun, file) is None:
+                        lines += 1  # also where it has no end
         except _UnreadableError as error:
             raise Unavailable(str(error)) from error
         if lines:
@@ -518,6 +520,7 @@ class _File:
         first = self._read_line(_HEAD_LIMIT)
         # A line that is still being written would look like another one later.
         whole = first.endswith(b"\n") or len(first) == _HEAD_LIMIT
+        self.begun = first
         self.head = hashlib.sha256(first).hexdigest()[:_KNOWN_BY] if whole else ""
         self.seek(0)
 
