@@ -10,8 +10,8 @@ them. Medians of the rounds are compared, never single figures.
 * plain smtplib: Python's client, connections kept; nothing is recorded.
 * record after send: the same, and each message is noted as sent afterwards, as newsletter programs
   do it; what a crash falls between goes out twice.
-* letters: claim, body, intent committed, dot, outcome committed, from messages that are frozen
-  already; on SQLite and on PostgreSQL, both synced at every commit.
+* letters: claim, body, intent committed, high-water mark, dot, outcome committed, from messages
+  that are frozen already; on SQLite and on PostgreSQL, both synced at each intent and outcome.
 * letters, composing: the same from letters that are only prepared: the message is written,
   archived and frozen on the way.
 """
@@ -36,11 +36,12 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bench import machine
-from pipeline import migrate, schema
+from pipeline import home, migrate, schema
 from pipeline.archive import Archive, message_name
 from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox, dispatch
+from pipeline.highwater import MarkFile
 from pipeline.ledger import deliveries, letters, messages, runs
 from pipeline.ledger.letters import Prepared
 from pipeline.ledger.messages import Sender
@@ -75,6 +76,7 @@ class Ready:
     db: Database
     archive: Archive
     run: Run
+    mark: MarkFile
 
 
 Contender = Callable[[Target, int], None]
@@ -120,8 +122,9 @@ def main() -> None:
                     stack.callback(db.close)
                     migrate.upgrade(db)
                     archive = Archive(str(folder / f"archive-{name}"))
+                    mark = MarkFile(folder / f"mark-{name}")
                     contenders[f"letters, {kind}{'' if frozen else ', composing'}"] = _Letters(
-                        db, archive, pdf, each, asked.rounds, asked.connections, frozen=frozen
+                        db, archive, mark, pdf, each, asked.rounds, asked.connections, frozen=frozen
                     )
             _table(target, _measured(target, contenders, each, asked.rounds))
             _where(target, folder, pdf, min(each, 400))
@@ -250,6 +253,7 @@ class _Letters:
         self,
         db: Database,
         archive: Archive,
+        mark: MarkFile,
         pdf: bytes,
         each: int,
         rounds: int,
@@ -259,7 +263,8 @@ class _Letters:
     ) -> None:
         self._connections = connections
         self._ready = [
-            _ready(db, archive, pdf, each, 2000 + number, frozen=frozen) for number in range(rounds)
+            _ready(db, archive, mark, pdf, each, 2000 + number, frozen=frozen)
+            for number in range(rounds)
         ]
 
     def __call__(self, target: Target, number: int) -> None:
@@ -273,6 +278,7 @@ def _sent(ready: Ready, target: Target, connections: int) -> None:
         relay=lambda: relay,
         maildir=Path("/nonexistent"),
         connections=connections,
+        mark=ready.mark,
     )
     done = 0
 
@@ -285,7 +291,14 @@ def _sent(ready: Ready, target: Target, connections: int) -> None:
 
 
 def _ready(
-    db: Database, archive: Archive, pdf: bytes, count: int, year: int, *, frozen: bool
+    db: Database,
+    archive: Archive,
+    mark: MarkFile,
+    pdf: bytes,
+    count: int,
+    year: int,
+    *,
+    frozen: bool,
 ) -> Ready:
     """A year's run of so many letters with one recipient each, made and planned."""
     now = datetime.now(UTC)
@@ -303,7 +316,7 @@ def _ready(
     messages.plan(db, run.id, SENDER, now=now)
     if frozen:
         _freeze(db, archive, run, pdf, now)
-    return Ready(db=db, archive=archive, run=run)
+    return Ready(db=db, archive=archive, run=run, mark=mark)
 
 
 def _freeze(db: Database, archive: Archive, run: Run, pdf: bytes, now: datetime) -> None:
@@ -355,15 +368,16 @@ def _where(target: Target, folder: Path, pdf: bytes, count: int) -> None:
     db = Database(f"sqlite:///{folder}/where-{target.name}.db", setting="database.url")
     migrate.upgrade(db)
     archive = Archive(str(folder / f"where-{target.name}"))
-    ready = _ready(db, archive, pdf, count, 2000, frozen=True)
+    mark = MarkFile(folder / f"where-{target.name}.mark")
+    ready = _ready(db, archive, mark, pdf, count, 2000, frozen=True)
     spent: dict[str, float] = {}
     target.settle()
     with ExitStack() as stack:
         for place, name, part in (
             (deliveries, "claim", "claim, committed"),
             (deliveries, "intend", "intent, committed"),
+            (home, "advance", "moving the high-water mark"),
             (deliveries, "settle", "outcome, committed"),
-            (messages, "read", "reading the message's row"),
             (Archive, "get", "reading and hashing its bytes"),
             (Transport, "_announce", "MAIL, RCPT, DATA and their answers"),
             (Transport, "_body", "writing the body"),
