@@ -55,6 +55,7 @@ class Matter(StrEnum):
     OVERDUE = "overdue"
     RELAY = "relay"
     START = "start"
+    LATE_ANSWER = "late_answer"
     SILENCE = "silence"
 
 
@@ -65,6 +66,7 @@ _WEIGHTS = {
     Matter.OVERDUE: Weight.WARNING,
     Matter.RELAY: Weight.WARNING,
     Matter.START: Weight.WARNING,
+    Matter.LATE_ANSWER: Weight.NOTE,
     Matter.SILENCE: Weight.NOTE,
 }
 
@@ -221,6 +223,8 @@ class _Looking:
                 yield from self._unsent(found)
         yield from self._overdue(going)
         yield from self._starts(going)
+        for gap in gaps.taken_late(ledger, year):
+            yield self._late(gap)
         yield from self._silence(going)
 
     def state(self, gap: Gap) -> Finding:
@@ -255,6 +259,18 @@ class _Looking:
             found,
             f"Look in the relay's log whether it took the message, before it is sent again: "
             f"{_show(gap)}",
+        )
+
+    def _late(self, gap: Gap) -> Finding:
+        given_up = gap.said == State.CANCELLED.value
+        then = "it was given up" if given_up else f"it is on record as {gap.said}"
+        return self._finding(
+            Matter.LATE_ANSWER,
+            gap,
+            f"The relay said that it took it ({gap.found}), {_time(gap.since)}, when that was "
+            f"settled otherwise already: {then}.",
+            f"Take it that the message went, and do not send it again. {_show(gap)} says whether "
+            "another has gone as well, so that they have two.",
         )
 
     def _frozen(self, gap: Gap) -> Finding:

@@ -17,6 +17,7 @@ from pipeline.display import resolve as page
 from pipeline.display.console import LONDON, err, out, print_json
 from pipeline.display.progress import watching
 from pipeline.display.words import how_to_resolve
+from pipeline.display.words import who as process
 from pipeline.errors import LetterFault, Refused
 from pipeline.ledger import deliveries, doubts, hindrances
 from pipeline.ledger.deliveries import Doubt
@@ -24,6 +25,11 @@ from pipeline.ledger.doubts import Settled
 from pipeline.ledger.runs import Run
 
 _TARGETS = {"sent": State.ACCEPTED, "requeue": State.QUEUED, "cancel": State.CANCELLED}
+_TOO_SOON = {
+    "requeue": "so that they would get two",
+    "cancel": "so that they would get what is given up, and two if it is sent again",
+}
+"""Words that a process which was only stopped could belie, and what would come of it."""
 _NO_NOTE = (
     "It needs a note that will still make sense next year: what was found, and where. --note TEXT"
 )
@@ -88,8 +94,8 @@ def resolve(
 
     All doubts of the letter in the mode that is set are settled alike, or the one with --to. On a
     terminal it asks; elsewhere it needs --yes. What somebody else or evidence has settled meanwhile
-    stays as it is, and is said. --requeue has to wait while the process that tried may still be
-    alive: ten minutes at most.
+    stays as it is, and is said. --requeue and --cancel have to wait while the process that tried
+    may still be alive: an hour at most, or until it is known to have ended.
 
     Ends with 0 when nothing of the letter is left in doubt, or all was settled as asked; with 1
     when it only showed doubts, somebody said no, or something was settled otherwise meanwhile.
@@ -114,7 +120,8 @@ def resolve(
         if not known.doubts:
             _none_left(pipeline, known, _TARGETS[word], as_json=as_json)
             return
-        _refuse_while_it_may_go(known, word)
+        if word in _TOO_SOON:
+            _refuse_while_it_may_go(known, word)
         if ask:
             note = _agreed(pipeline, known, word, note)
             if note is None:
@@ -222,15 +229,17 @@ def _none_left(pipeline: run.Pipeline, known: _Known, target: State, *, as_json:
 
 
 def _refuse_while_it_may_go(known: _Known, word: str) -> None:
-    if word != "requeue" or not known.writing:
+    if not known.writing:
         return
     until = max(known.writing.values()).astimezone(LONDON)
-    people = ", ".join(one.recipient for one in known.doubts if one.delivery_id in known.writing)
+    writing = [one for one in known.doubts if one.delivery_id in known.writing]
+    people = ", ".join(one.recipient for one in writing)
+    workers = " and ".join(dict.fromkeys(process(one.owner) for one in writing))
     raise Refused(
         f"The process that was handing the message for {people} over is not known to have ended. "
-        "It may only have been stopped, and could still finish, so that they would get two. "
-        f"--requeue can be said from {until:%H:%M:%S} on, London time: by then no relay waits any "
-        "longer."
+        f"It may only have been stopped, and could still finish, {_TOO_SOON[word]}. It was "
+        f"{workers}: once that is known to have ended, --{word} can be said at once, and in any "
+        f"case from {until:%H:%M:%S} on, London time, when no mail server waits any longer."
     )
 
 

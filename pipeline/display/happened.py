@@ -144,7 +144,11 @@ def _told(
         said = said or event.get("status")
         style = "bold red" if report == "failed" else ""
     elif event["kind"] == "answer_late":
-        text = f"An answer came, too late to change anything: {_recipient(event, deliveries)}"
+        to = _recipient(event, deliveries)
+        taken = str(said).startswith("2")
+        what = "The relay did take it, as it said too late" if taken else "An answer came too late"
+        text = f"{what} to change anything: {to}"
+        style = "bold red" if taken else ""
     else:
         to = f": {_recipient(event, deliveries)}" if event["delivery"] else ""
         text = f"{str(event['kind']).replace('_', ' ').capitalize()}{by}{to}"

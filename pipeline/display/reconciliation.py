@@ -28,6 +28,7 @@ _MANY = {
     Matter.OVERDUE: "deliveries that nobody has tried",
     Matter.RELAY: "relays in trouble",
     Matter.START: "starts without an end",
+    Matter.LATE_ANSWER: "messages that were taken after all",
     Matter.SILENCE: "runs of which nothing was heard",
 }
 

@@ -59,7 +59,7 @@ def print_doubts(
             say(
                 console,
                 f"It is not known to have ended: until {until} it may still hand the message "
-                "over, and so long --requeue has to wait.",
+                "over, and so long --requeue and --cancel have to wait.",
                 indent=4,
                 style="yellow",
             )

@@ -15,8 +15,11 @@ from pipeline.delivery import Mode, State
 from pipeline.ledger.deliveries import Doubt
 from pipeline.schema import Event
 
-HANDING_OVER = timedelta(seconds=600)
-"""How long after its intent a worker may still write the dot: no relay waits longer for one."""
+HANDING_OVER = timedelta(hours=1)
+"""How long after its intent a worker may still write the dot: no relay waits longer for one.
+
+RFC 5321 asks of a server to wait five minutes; those that are slow to give up wait much longer.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -324,6 +324,25 @@ def doubts(
         yield _gap(row, since=row.since)
 
 
+def taken_late(db: Database, year: int | None) -> Iterator[Gap]:
+    """What a relay took after somebody had settled otherwise; `said` is the state it is in.
+
+    `since` is when its answer came, `found` the answer.
+    """
+    d, e = schema.deliveries, schema.events
+    select = (
+        _of_deliveries(year, e.c.id, e.c.at, e.c.data, d.c.state, d.c.attempt.label("last"))
+        .join(e, e.c.delivery_id == d.c.id)
+        .where(e.c.kind == Event.ANSWER_LATE.value)
+    )
+    taken = {State.ACCEPTED.value, State.DELIVERED.value, State.BOUNCED.value}
+    for row in _streamed(db, select, e.c.id):
+        answer, attempt = str(row.data.get("said", "")), row.data.get("attempt")
+        known = row.state in taken and attempt == row.last
+        if answer.startswith("2") and not known:
+            yield _gap(row, attempt=attempt, since=row.at, said=row.state, found=answer)
+
+
 def silent(
     db: Database, run_id: int, mode: Mode, *, before: datetime
 ) -> tuple[int, datetime | None]:

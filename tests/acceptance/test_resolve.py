@@ -185,15 +185,18 @@ def test_a_worker_that_may_only_be_stopped_is_not_overtaken(
     shown = site.letters("resolve", STEVENAGE, expect=1).stdout
     assert "gave no sign of life any more" in shown
     assert "It is not known to have ended" in shown
-    refused = site.letters(*requeue, expect=2).stderr
-    assert "It may only have been stopped, and could still finish" in refused
+    give_up = ("resolve", STEVENAGE, "--cancel", "--note", "by post", "--yes")
+    for word, then in ((requeue, "they would get two"), (give_up, "get what is given up")):
+        refused = site.letters(*word, expect=2).stderr
+        assert "It may only have been stopped, and could still finish" in refused
+        assert then in refused
     assert set(states(site).values()) == {"in_doubt"}
     # of a process that has certainly ended nothing is to be feared
     host, boot, namespace, *_ = owner.identity().split("/")
     tried_by("/".join((host, boot, namespace, "4194304", "1", "1")))
     site.letters(*requeue, "--to", CHIEF)
     # what is given up lets a person write again, which may end in doubt as well
-    site.letters("resolve", STEVENAGE, "--cancel", "--note", "by post", "--yes")
+    site.letters(*give_up)
     assert states(site) == {CHIEF: "queued", LINK: "cancelled"}
     site.letters("send", "2020")
     relay.answers["DOT"] = DROP

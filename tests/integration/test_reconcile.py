@@ -16,7 +16,7 @@ from pipeline import schema
 from pipeline.archive import Archive
 from pipeline.audit import Kind
 from pipeline.database import Database
-from pipeline.delivery import Accepted, Lost, Mode, Patience, Reply, State
+from pipeline.delivery import Accepted, Lost, Mode, Patience, Rejected, Reply, State
 from pipeline.dispatch import Outbox
 from pipeline.display.reconciliation import Tally
 from pipeline.ledger import deliveries, holds, letters, messages, relays, runs, starts
@@ -349,6 +349,39 @@ def test_an_approved_run_that_nobody_sent(db: Database, tmp_path: Path) -> None:
     assert found.matter is Matter.UNSENT
     assert "They are approved and were to be sent 22 July 2020 09:00" in found.found
     assert replace(site, pipeline=replace(pipeline, people=0)).found(NOW + 2 * DAY) == []
+
+
+def test_what_was_taken_after_it_was_given_up(planned: Site) -> None:
+    claimed = planned.claim()
+    assert claimed is not None
+    planned.freeze(claimed.message_id)
+    planned.intend(claimed)
+    deliveries.recover(planned.db, claimed.run_id, gone=lambda _: True, now=NOW)
+    [doubt] = deliveries.doubts(planned.db, claimed.run_id, Mode.LIVE)
+    assert deliveries.resolve(planned.db, doubt, State.CANCELLED, evidence="by post", now=NOW)
+    planned.send_all()
+    refused = Rejected(reply=Reply(code=550, text="no"))
+    deliveries.answer_late(planned.db, claimed, refused, now=NOW)
+    assert planned.found(files=False) == []
+    assert deliveries.answer_late(planned.db, claimed, OK, now=NOW) is None
+    found = planned.one()
+    assert (found.matter, found.weight) == (Matter.LATE_ANSWER, Weight.NOTE)
+    assert "250 queued as X1" in found.found
+    assert "it was given up" in found.found
+    assert claimed.recipient in found.thing
+
+
+def test_what_was_taken_as_is_known_already_is_no_gap(planned: Site) -> None:
+    claimed = planned.claim()
+    assert claimed is not None
+    planned.freeze(claimed.message_id)
+    planned.intend(claimed)
+    deliveries.recover(planned.db, claimed.run_id, gone=lambda _: True, now=NOW)
+    [doubt] = deliveries.doubts(planned.db, claimed.run_id, Mode.LIVE)
+    assert deliveries.resolve(planned.db, doubt, State.ACCEPTED, evidence="its log", now=NOW)
+    planned.send_all()
+    assert deliveries.answer_late(planned.db, claimed, OK, now=NOW) is None
+    assert planned.found(files=False) == []
 
 
 def test_what_is_due_and_nobody_tries(planned: Site) -> None:
