@@ -9,8 +9,9 @@ from pathlib import Path
 import fsspec  # type: ignore[import-untyped]
 
 from pipeline import bootstrap, home
+from pipeline.archive import PROBE, PROBE_BYTES, Bucket
 from pipeline.checks.databases import free, read_only, room, tidy, to_be_made
-from pipeline.checks.found import Check, Looking, fault, note, ok, size
+from pipeline.checks.found import Check, Looking, fault, note, ok, size, warning
 from pipeline.checks.program import shown
 from pipeline.delivery import Mode
 from pipeline.home import moment
@@ -24,17 +25,19 @@ def archive(settings: Settings, named: int = 0) -> Looking[None]:
 
     `named` is the number of letters that the ledger says it holds.
     """
-    bootstrap.open_archive(settings)  # says what is wrong with a URL that is none
+    opened = bootstrap.open_archive(settings)  # says what is wrong with a URL that is none
+    if opened.bucket is not None:
+        yield from _bucket(opened.bucket.hurried(), named)
+        return
     url = settings.archive.url
     if "://" in url and not url.startswith(("file://", "local://")):
         yield from _far(settings, url)
         return
     folder = settings.path(url) if "://" not in url else Path(fsspec.core.url_to_fs(url)[1])
     if named and not folder.exists():
-        letters = f"{named:,} {'letter' if named == 1 else 'letters'}"
         yield fault(
             "archive",
-            f"There is no archive at {folder}, and the ledger names {letters} there.",
+            f"There is no archive at {folder}, and the ledger names {_letters(named)} there.",
             "See that the disk is mounted; correct archive.url; or restore a backup.",
         )
         return
@@ -138,6 +141,52 @@ def _folder_faults(check: str, folder: Path, setting: str) -> Iterator[Check]:
             f"{folder} did not give back what was written to it.",
             f"Its disk is failing: name another place in {setting}.",
         )
+
+
+def _bucket(bucket: Bucket, named: int) -> Looking[None]:
+    """What putting the probe into a bucket, reading and listing it brings to light."""
+    place = bucket.location("").rstrip("/")
+    trial = bucket.trial(PROBE, PROBE_BYTES)
+    if bucket.get(PROBE) != PROBE_BYTES:
+        yield fault(
+            "archive",
+            f"{place} did not give back what was written to it as {PROBE}.",
+            "See who has put something else there; if nobody has, name another bucket in "
+            "archive.url.",
+        )
+        return
+    if trial.unlisted:
+        said, _, fix = trial.unlisted.partition(". ")
+        yield warning(
+            "archive",
+            f"{said.rstrip('.')}. So letters verify cannot tell what lies there beyond what the "
+            "ledger names.",
+            fix or "Let these credentials list the bucket (s3:ListBucket).",
+        )
+    elif named and all(name == PROBE for name in bucket.names("")):
+        yield fault(
+            "archive",
+            f"There is nothing in {place}, and the ledger names {_letters(named)} there.",
+            "Correct archive.url, or restore a backup.",
+        )
+        return
+    if not trial.guarded:
+        yield warning(
+            "archive",
+            f"The server of {place} does not refuse to overwrite an object: If-None-Match means "
+            "nothing to it. Each name holds a part of its file's hash, so the letters are safe "
+            "from one another, but not from a mistake.",
+            "Let the bucket keep older versions, or use a newer version of its server.",
+        )
+    refused = " a second of the same name was refused;" if trial.guarded else ""
+    yield ok(
+        "archive",
+        f"{place}: an object was written and read back;{refused} {PROBE} stays there.",
+    )
+
+
+def _letters(number: int) -> str:
+    return f"{number:,} {'letter' if number == 1 else 'letters'}"
 
 
 def _far(settings: Settings, url: str) -> Looking[None]:

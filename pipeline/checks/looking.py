@@ -97,9 +97,10 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
     yield from guarded("message", partial(making.message, settings, edition))
     yield from guarded("fonts", partial(making.fonts, settings))
     office = yield from guarded("LibreOffice", making.office)
+    kept = yield from guarded(program.SANDBOX, partial(program.sandbox, settings))
     if not quick:
         yield from guarded(
-            "a letter", partial(making.conversion, settings, template, office, edition)
+            "a letter", partial(making.conversion, settings, template, office, edition, kept)
         )
     yield from guarded("memory", partial(program.memory, settings))
     yield from guarded("mail", partial(mail.mode, settings))

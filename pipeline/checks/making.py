@@ -8,7 +8,8 @@ from pathlib import Path
 from pipeline import wording
 from pipeline.archive import Archive
 from pipeline.checks.found import Looking, fault, note, ok, size, warning
-from pipeline.convert import Converter, Office, find_office
+from pipeline.checks.program import not_kept
+from pipeline.convert import Converter, Office, Sandbox, find_office
 from pipeline.convert.fonts import EQUALS, missing
 from pipeline.convert.office import environment
 from pipeline.errors import Misconfigured
@@ -141,10 +142,13 @@ def conversion(
     compiled: CompiledTemplate | None,
     found: Office | None,
     edition: Edition | None,
+    sandbox: Sandbox | None,
 ) -> Looking[None]:
     """Make one letter from beginning to end: stamped, converted, proved, kept in memory alone."""
-    if compiled is None or found is None:
+    if compiled is None or found is None or sandbox is None:
         lacking = "sound template" if compiled is None else "LibreOffice"
+        if found is not None and compiled is not None:
+            lacking += " kept apart"
         yield note("a letter", f"None was made, as there is no {lacking} to make it with.")
         return
     example = edition or _an_edition(compiled)
@@ -153,7 +157,12 @@ def conversion(
         raise Misconfigured(f"No letter of {example.year} could be composed: {letter.fault}")
     archive = Archive("memory://letters-check")
     began = time.monotonic()
-    with Converter(found, timeout=settings.convert.timeout) as converter:
+    with Converter(
+        found,
+        timeout=settings.convert.timeout,
+        memory=settings.convert.memory_mb * 1_000_000,
+        sandbox=sandbox,
+    ) as converter:
         started = time.monotonic()
         made = Preparer(
             template=compiled,
@@ -172,6 +181,8 @@ def conversion(
             )
         )
         ended = time.monotonic()
+    if converter.sandbox != sandbox:
+        yield not_kept(converter.sandbox)
     if isinstance(made, Faulted):
         yield fault(
             "a letter",

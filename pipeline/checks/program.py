@@ -9,16 +9,16 @@ import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from importlib import metadata
-from pathlib import Path
 
-from pipeline.checks.found import Looking, note, ok, size, warning
+from pipeline.capacity import LANE, Capacity, capacity
+from pipeline.checks.found import Check, Looking, note, ok, size, warning
+from pipeline.convert import Sandbox, find_sandbox
 from pipeline.database import Database, absolute_url
 from pipeline.errors import LettersError
 from pipeline.settings import ENV_PREFIX, SECRET_FILES, Settings
 from pipeline.source import LONDON
 
-LANE = 400_000_000
-"""Bytes that one LibreOffice and its process of ours take at their largest."""
+SANDBOX = "sandbox"
 _DATABASES = ("database.url", "source.url")
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _QUERY = re.compile(r"\?.*", re.DOTALL)
@@ -161,42 +161,57 @@ def log(settings: Settings) -> Looking[None]:
 
 
 def memory(settings: Settings) -> Looking[None]:
-    """Whether as many LibreOffice processes as a run starts have room."""
-    lanes = settings.convert.workers or len(os.sched_getaffinity(0))
-    free = _free_memory()
-    if free is None:
-        return
-    found = (
-        f"{size(free)} of memory are free; {lanes} LibreOffice "
-        f"{'process takes' if lanes == 1 else 'processes take'} up to {size(lanes * LANE)}."
-    )
-    if free < lanes * LANE:
-        fewer = max(1, free // LANE)
-        fix = "End other programs or give this machine more memory."
-        if fewer < lanes:
-            fix = f"Set convert.workers to {fewer}, or give this machine more memory."
-        yield warning("memory", found, fix)
-    else:
+    """How many LibreOffice processes a run starts, why, and whether they have room."""
+    here = capacity()
+    lanes = settings.convert.workers or here.lanes
+    found = f"{_processes(lanes)} run at once{_why(settings, here)}."
+    if here.memory is None:
         yield ok("memory", found)
+        return
+    found += (
+        f" {size(here.memory)} of memory are free; {_processes(lanes)} "
+        f"{'takes' if lanes == 1 else 'take'} up to {size(lanes * LANE)}."
+    )
+    if here.room >= lanes:
+        yield ok("memory", found)
+        return
+    fix = "End other programs or give this machine more memory."
+    if here.lanes < lanes:
+        fix = f"Set convert.workers to {here.lanes}, or give this machine more memory."
+    yield warning("memory", found, fix)
 
 
-def _free_memory() -> int | None:
-    """Bytes that a new process can have, within this container's limit too; None if unknowable."""
-    try:
-        told = Path("/proc/meminfo").read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return None
-    available = re.search(r"^MemAvailable:\s+(\d+) kB$", told, re.MULTILINE)
-    if available is None:
-        return None
-    free = int(available[1]) * 1024
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = int((group / "memory.max").read_text(encoding="ascii"))
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-        statistics = (group / "memory.stat").read_text(encoding="ascii")
-    except (OSError, ValueError):  # no such group, or no limit: it says "max"
-        return free
-    # what files are kept in memory is given back when somebody wants it
-    cached = re.search(r"^inactive_file (\d+)$", statistics, re.MULTILINE)
-    return min(free, max(0, limit - used + (int(cached[1]) if cached else 0)))
+def _processes(number: int) -> str:
+    return f"{number} LibreOffice {'process' if number == 1 else 'processes'}"
+
+
+def _why(settings: Settings, here: Capacity) -> str:
+    if settings.convert.workers:
+        return ", as convert.workers says"
+    if here.room >= here.cores:
+        return f", as there {'is' if here.cores == 1 else 'are'} {_cores(here.cores)}"
+    return f", as there is no memory for {_cores(here.cores)}"
+
+
+def _cores(number: int) -> str:
+    return f"{number} {'core' if number == 1 else 'cores'}"
+
+
+def sandbox(settings: Settings) -> Looking[Sandbox]:
+    """How LibreOffice is kept apart from this machine; raises where it must be and cannot."""
+    kept = find_sandbox(settings.convert.sandbox)
+    if kept.bubblewrap is not None:
+        yield ok(
+            SANDBOX,
+            f"LibreOffice is kept apart by bubblewrap ({kept.bubblewrap}): it may read the system, "
+            "write to one folder, and has no network.",
+        )
+    else:
+        yield not_kept(kept)
+    return kept
+
+
+def not_kept(kept: Sandbox) -> Check:
+    """What there is to say of a LibreOffice that is not kept apart."""
+    all_the_same = " It has no network all the same." if kept.no_network is not None else ""
+    return note(SANDBOX, f"LibreOffice is not kept apart: {kept.reason}.{all_the_same}", kept.fix)

@@ -20,6 +20,7 @@ from pipeline.checks import Check, Kind, databases, keeping, look, looking, mail
 from pipeline.checks.found import bounded, guarded, ok
 from pipeline.convert import Office, find_office
 from pipeline.convert import office as finding
+from pipeline.convert.sandbox import NONE
 from pipeline.database import Database
 from pipeline.display.progress import watching
 from pipeline.errors import Refused
@@ -111,8 +112,8 @@ def test_a_site_that_is_well_is_ready_and_stays_as_it_is(tmp_path: Path) -> None
     assert {one.state for one in found} <= {Kind.OK, Kind.NOTE}, found
     assert [one.check for one in found] == [
         *("settings", "program", "locale", "ledger", "clock", "statistics", "schedule", "runs"),
-        *("instance", "archive", "template", "message", "fonts", "LibreOffice", "a letter"),
-        *("memory", "mail", "sender", "captured mail"),
+        *("instance", "archive", "template", "message", "fonts", "LibreOffice"),
+        *("sandbox", "a letter", "memory", "mail", "sender", "captured mail"),
     ]
     assert files(tmp_path) == before
     [statistics] = by_name(found, "statistics")
@@ -745,7 +746,7 @@ def test_an_office_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert one.state is Kind.FAULT
     assert "LibreOffice was not found" in one.found
     assert "apt install libreoffice-writer-nogui" in one.fix
-    [one] = finished(making.conversion(site(tmp_path), None, None, None))
+    [one] = finished(making.conversion(site(tmp_path), None, None, None, None))
     assert one.state is Kind.NOTE
     assert "None was made" in one.found
 
@@ -774,9 +775,8 @@ def test_an_office_that_does_not_start(tmp_path: Path) -> None:
     with pytest.raises(StopIteration) as stop:
         next(looked)
     compiled = stop.value.value
-    [one] = finished(
-        guarded("a letter", partial(making.conversion, settings, compiled, office, None))
-    )
+    making_one = partial(making.conversion, settings, compiled, office, None, NONE)
+    [one] = finished(guarded("a letter", making_one))
     assert one.state is Kind.FAULT
     assert "does not start" in one.found
 
