@@ -6,7 +6,6 @@ processes and none of the machine's sockets. Where bubblewrap is missing, or the
 it then.
 """
 
-import contextlib
 import dataclasses
 import os
 import shutil
@@ -23,6 +22,7 @@ PROBE_SECONDS = 10.0
 
 HIDDEN = ("/run", "/var/tmp", "/dev/shm")  # noqa: S108  (hidden, not written to)
 """Where the machine's sockets are: of its name service, its bus, its databases."""
+_TMP = Path("/tmp")  # noqa: S108  (no setting of LibreOffice's moves its sockets)
 HOMES = ("/home", "/root")
 
 _OFF = "convert.sandbox is off"
@@ -132,25 +132,30 @@ def _run(*command: str) -> str | None:
 
 
 def _bubblewrap(bubblewrap: Path, directory: Path, program: Path) -> list[str]:
-    hidden = [*HIDDEN]
+    fonts = [Path(os.environ[name]) for name in FONT_PLACES if os.environ.get(name)]
     # Whoever names other fonts may have them at home.
-    if not any(os.environ.get(name) for name in FONT_PLACES):
-        hidden += HOMES
+    hidden = [Path(name) for name in (*HIDDEN, *(HOMES if not fonts else ()))]
     command = [str(bubblewrap), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-    for place in map(Path, hidden):
-        if place.is_dir() and not place.is_symlink() and not _holds(place, program):
+    for place in hidden:
+        if place.is_dir() and not place.is_symlink():
             command += ["--tmpfs", str(place)]
+    command += ["--bind", str(directory / "tmp"), str(_TMP)]  # the office makes its sockets there
+    for needed in (_installation(program), *map(_folder, fonts)):
+        if any(needed.is_relative_to(place) for place in (*hidden, _TMP)):
+            command += ["--ro-bind-try", str(needed), str(needed)]
     return [
         *command,
-        # After what is hidden, which it may lie in. The office's sockets are made in /tmp.
-        *("--bind", str(directory / "tmp"), "/tmp"),  # noqa: S108
-        *("--bind", str(directory), str(directory)),
+        *("--bind", str(directory), str(directory)),  # the last, as it may lie in all these
         *("--unshare-net", "--unshare-pid", "--unshare-ipc", "--cap-drop", "ALL"),
         *("--die-with-parent", "--chdir", str(directory), "--"),
     ]
 
 
-def _holds(place: Path, program: Path) -> bool:
-    with contextlib.suppress(OSError):
-        program = program.resolve()
-    return program.is_relative_to(place)
+def _installation(program: Path) -> Path:
+    """The folder of which LibreOffice needs all."""
+    return program.parent.parent if program.parent.name == "program" else program.parent
+
+
+def _folder(place: Path) -> Path:
+    """What may lie beside a file of fontconfig's, too; not all of /tmp."""
+    return place if place.is_dir() or place.parent == _TMP else place.parent
