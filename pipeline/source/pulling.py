@@ -1,7 +1,7 @@
 """The whole pull: the edition first, then everything that is checked, then the records."""
 
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -26,9 +26,12 @@ from pipeline.letter import (
     Record,
     addressee,
 )
+from pipeline.london import LONDON
 from pipeline.source import tally, values
-from pipeline.source.reading import Faults, raw, rows, translated
-from pipeline.source.values import LONDON, Wrong
+from pipeline.source.reading import Faults, raw, rows, streamed, translated
+from pipeline.source.values import Wrong
+
+_CHUNK = 1000  # records that are read together with what belongs to them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,9 @@ class _Reading:
     def rows(self, statement: sa.Select[Any], *tables: sa.Table) -> list[dict[str, Any]]:
         return rows(self.connection, self.db, statement, *tables)
 
+    def streamed(self, statement: sa.Select[Any], *tables: sa.Table) -> Iterator[dict[str, Any]]:
+        return streamed(self.connection, self.db, statement, *tables)
+
 
 @contextmanager
 def pull(db: Database, year: int) -> Iterator[Pull]:
@@ -77,14 +83,19 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
                 connection.exec_driver_sql("SET LOCAL TIME ZONE 'Europe/London'")
         reading = _Reading(db=db, connection=connection, faults=Faults(db))
         edition = _edition(reading, year)
-        register = _register(reading)
-        officers = _officers(reading, edition.letter_date)
-        remarks = _remarks(reading, year)
+        # First all of it is looked at, and nothing kept: there may be many thousands of each.
+        register = _checked_register(reading)
+        officers, remarks = _officers(reading, edition.letter_date), _remarks(reading, year)
+        strays = {
+            schema.officers: {code for code, _ in officers if code not in register},
+            schema.remarks: {code for code, _ in remarks if code not in register},
+        }
         published = _published(reading, year)
-        for table, codes in ((schema.officers, officers), (schema.remarks, remarks)):
-            _check_spelling(reading, table, "authority_code", sorted(codes), register)
+        for table, codes in strays.items():
+            _check_spelling(reading, table, "authority_code", codes, register)
         _check_cases(reading, edition, register)
         reading.faults.refuse()
+        del register, strays
         with translated(db, schema.authorities, schema.decisions, schema.compliance):
             averages = tally.pooled(connection, edition)
             count = connection.scalar(
@@ -95,7 +106,7 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
         for (kind, measure), percent in published.items():
             averages[kind][measure] = percent
         # closed by whoever stops half way, so that no cursor is left open
-        with closing(_records(reading, edition, register, officers, remarks)) as records:
+        with closing(_records(reading, edition)) as records:
             try:
                 yield Pull(
                     edition=edition, averages=dict(averages), records=records, count=count or 0
@@ -171,49 +182,75 @@ def _edition(reading: _Reading, year: int) -> Edition:
     )
 
 
-def _register(reading: _Reading) -> dict[str, Authority]:
+def _checked_register(reading: _Reading) -> set[str]:
+    """The codes of all authorities, each of whose rows has been looked at."""
     table, faults = schema.authorities, reading.faults
-    kind, noun = values.one_of(KINDS), values.one_of(NOUNS)
-    register: dict[str, Authority] = {}
+    register: set[str] = set()
+    successors: set[str] = set()
     times: Counter[str] = Counter()
-    for row in reading.rows(sa.select(*raw(*table.c)), table):
-        named = f"the row named {values.shown(row['name'])}"
-        code = faults.read(table, row, named, "code", values.code)
-        if code is None:
+    for row in reading.streamed(sa.select(*raw(*table.c)), table):
+        authority = _authority(faults, row)
+        if authority is None:
             continue
-        times[code] += 1
-        register[code] = Authority(
-            code=code,
-            # one without a name is its letter's fault
-            name=faults.read(table, row, code, "name", values.text) or "",
-            kind=faults.read(table, row, code, "kind", kind) or "",
-            noun=(faults.read(table, row, code, "noun", noun) if row["noun"] else None) or NOUNS[0],
-            active_from=faults.read(table, row, code, "active_from", values.day),
-            active_to=faults.read(table, row, code, "active_to", values.day),
-            successor_code=faults.read(table, row, code, "successor_code", values.exact) or None,
-        )
-        since, until = register[code].active_from, register[code].active_to
+        code, since, until = authority.code, authority.active_from, authority.active_to
+        if code in register:
+            times[code] += 1
+        register.add(code)
+        if authority.successor_code:
+            successors.add(authority.successor_code)
         if since is not None and until is not None and until < since:
             # It would exist on no day, or on the wrong ones, and nobody would miss its letter.
             wrong = Wrong(f"holds {until}", f", which is before active_from, {since}; correct one.")
             faults.add(table, "active_to", wrong, code)
-    for code, number in times.items():
-        if number > 1:
-            problem = f"holds {values.shown(code)} in {number} rows"
-            fix = "; an authority has one row: let the view give each code once."
-            faults.add(table, "code", Wrong(problem, fix))
-    successors = sorted({one.successor_code or "" for one in register.values()})
-    _check_spelling(reading, table, "successor_code", successors, register)
+    for code, more in times.items():
+        problem = f"holds {values.shown(code)} in {more + 1} rows"
+        fix = "; an authority has one row: let the view give each code once."
+        faults.add(table, "code", Wrong(problem, fix))
+    _check_spelling(reading, table, "successor_code", successors - register, register)
     return register
 
 
-def _officers(reading: _Reading, day: date) -> dict[str, list[Officer]]:
-    """Who is in post on `day`, by authority; chief executives first, then in a fixed order."""
+def _authority(faults: Faults, row: Mapping[str, Any]) -> Authority | None:
+    """The authority in a row; None, with the fault noted, if it has no code."""
+    table = schema.authorities
+    named = f"the row named {values.shown(row['name'])}"
+    code = faults.read(table, row, named, "code", values.code)
+    if code is None:
+        return None
+    return Authority(
+        code=code,
+        # one without a name is its letter's fault
+        name=faults.read(table, row, code, "name", values.text) or "",
+        kind=faults.read(table, row, code, "kind", _kind) or "",
+        noun=(faults.read(table, row, code, "noun", _noun) if row["noun"] else None) or NOUNS[0],
+        active_from=faults.read(table, row, code, "active_from", values.day),
+        active_to=faults.read(table, row, code, "active_to", values.day),
+        successor_code=faults.read(table, row, code, "successor_code", values.exact) or None,
+    )
+
+
+_kind, _noun, _role = values.one_of(KINDS), values.one_of(NOUNS), values.one_of(ROLES)
+
+
+def _successors(reading: _Reading) -> dict[str, Authority]:
+    """The authorities that others are followed by, by code."""
+    table = schema.authorities
+    named = sa.select(table.c.successor_code).where(table.c.successor_code.is_not(None))
+    chosen = sa.select(*raw(*table.c)).where(table.c.code.in_(named))
+    found = (_authority(reading.faults, row) for row in reading.streamed(chosen, table))
+    return {one.code: one for one in found if one is not None}
+
+
+def _officers(
+    reading: _Reading, day: date, codes: Collection[str] | None = None
+) -> Iterator[tuple[str, Officer]]:
+    """Who is in post on `day`, each with the code of an authority: one of `codes`, if given."""
     table, faults = schema.officers, reading.faults
-    role = values.one_of(ROLES)
     columns = [column for column in table.c if column.name != "id"]  # which no view has
-    officers: dict[str, list[Officer]] = defaultdict(list)
-    for row in reading.rows(sa.select(*raw(*columns)), table):
+    chosen = sa.select(*raw(*columns))
+    if codes is not None:
+        chosen = chosen.where(table.c.authority_code.in_(codes))
+    for row in reading.streamed(chosen, table):
         whose = row["email"] or row["family_name"] or row["role"]
         key = f"{whose} of {row['authority_code']}"
         code = faults.read(table, row, str(whose), "authority_code", values.needed_exact)
@@ -221,12 +258,20 @@ def _officers(reading: _Reading, day: date) -> dict[str, list[Officer]]:
             name: faults.read(table, row, key, name, values.text) or ""
             for name in ("honorific", "given_name", "family_name", "post", "email")
         }
-        officer = Officer(role=faults.read(table, row, key, "role", role) or "", **texts)
+        officer = Officer(role=faults.read(table, row, key, "role", _role) or "", **texts)
         since = faults.read(table, row, key, "active_from", values.day)
         until = faults.read(table, row, key, "active_to", values.day)
         in_force = (since is None or since <= day) and (until is None or until >= day)
+        if code and in_force:
+            yield code, officer
+
+
+def _officers_of(reading: _Reading, day: date, codes: Collection[str]) -> dict[str, list[Officer]]:
+    """Who is in post on `day`, by authority; chief executives first, then in a fixed order."""
+    officers: dict[str, list[Officer]] = defaultdict(list)
+    for code, officer in _officers(reading, day, codes):
         # A join in a view may give somebody twice over: that is still one person.
-        if code and in_force and officer not in officers[code]:
+        if officer not in officers[code]:
             officers[code].append(officer)
     for found in officers.values():
         # sorted here, because databases do not agree on the order of names
@@ -239,24 +284,36 @@ def _officers(reading: _Reading, day: date) -> dict[str, list[Officer]]:
                 officer.email,
             )
         )
-    return dict(officers)
+    return officers
 
 
-def _remarks(reading: _Reading, year: int) -> dict[str, list[str]]:
-    """The paragraphs of each authority, in their order; one without a text is none."""
+def _remarks(
+    reading: _Reading, year: int, codes: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """The paragraphs in their order, each with the code of an authority: one of `codes`, if given.
+
+    One without a text is none.
+    """
     table, faults = schema.remarks, reading.faults
-    found = reading.rows(
+    chosen = (
         sa.select(*raw(table.c.authority_code, table.c.position, table.c.text))
         .where(table.c.year == year)
-        .order_by(table.c.authority_code, table.c.position),
-        table,
+        .order_by(table.c.authority_code, table.c.position)
     )
-    remarks: dict[str, list[str]] = defaultdict(list)
-    for row in found:
+    if codes is not None:
+        chosen = chosen.where(table.c.authority_code.in_(codes))
+    for row in reading.streamed(chosen, table):
         key = f"number {row['position']} of {row['authority_code']} in {year}"
         if text := faults.read(table, row, key, "text", values.text):
             code = faults.read(table, row, key, "authority_code", values.needed_exact)
-            remarks[code or ""].append(text)
+            yield code or "", text
+
+
+def _remarks_of(reading: _Reading, year: int, codes: Collection[str]) -> dict[str, list[str]]:
+    """The paragraphs of each authority, in their order."""
+    remarks: dict[str, list[str]] = defaultdict(list)
+    for code, text in _remarks(reading, year, codes):
+        remarks[code].append(text)
     return remarks
 
 
@@ -278,7 +335,7 @@ def _published(reading: _Reading, year: int) -> dict[tuple[str, str], int]:
     return published
 
 
-def _check_cases(reading: _Reading, edition: Edition, register: Iterable[str]) -> None:
+def _check_cases(reading: _Reading, edition: Edition, register: Set[str]) -> None:
     """Refuse what would be left out of the count in silence, in the cases of the period."""
     d, c = schema.decisions, schema.compliance
     decided = tally.within(d.c.decided_on, edition)
@@ -288,17 +345,18 @@ def _check_cases(reading: _Reading, edition: Edition, register: Iterable[str]) -
         (d, "remedied_early", decided, values.flag),
         (c, "outcome", recorded, values.one_of(OUTCOMES["compliance"])),
     ):
-        for value in _distinct(reading, table, name, where):
+        for value in sorted(_distinct(reading, table, name, where), key=values.shown):
             reading.faults.read(table, {name: value}, "", name, reader)
     for table, where in ((d, decided), (c, recorded)):
         _check_references(reading, table, where)
         codes = _distinct(reading, table, "authority_code", where)
-        _check_spelling(reading, table, "authority_code", codes, register)
+        strays = {code for code in codes if code not in register}
+        _check_spelling(reading, table, "authority_code", strays, register)
     if reading.db.is_sqlite:  # where a column takes anything, and compares it as text
         iso = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]"
         for table, name in ((d, "decided_on"), (c, "recorded_on")):
             none = sa.func.substr(table.c[name], 1, 10, type_=sa.Text).bool_op("NOT GLOB")(iso)
-            for value in _distinct(reading, table, name, none):
+            for value in sorted(_distinct(reading, table, name, none), key=values.shown):
                 reading.faults.read(table, {name: value}, "", name, values.day)
 
 
@@ -338,55 +396,59 @@ def _check_references(reading: _Reading, table: sa.Table, where: sa.ColumnElemen
 
 def _distinct(
     reading: _Reading, table: sa.Table, name: str, where: sa.ColumnElement[bool]
-) -> list[Any]:
-    found = reading.rows(sa.select(*raw(table.c[name])).where(where).distinct(), table)
-    return sorted((row[name] for row in found), key=values.shown)
+) -> Iterator[Any]:
+    found = reading.streamed(sa.select(*raw(table.c[name])).where(where).distinct(), table)
+    return (row[name] for row in found)
 
 
 def _check_spelling(
     reading: _Reading,
     table: sa.Table,
     name: str,
-    codes: Iterable[Any],
-    register: Iterable[str],
+    strays: Collection[Any],
+    register: Set[str],
 ) -> None:
-    """Refuse an authority's code that differs from the register's in case or spaces alone.
+    """Refuse codes that are not the register's and differ from one in case or spaces alone.
 
     What belongs to bodies that are not on the register at all is in no letter, and is let be.
     """
-    known = {values.alike(code): code for code in register}
-    for code in codes:
-        if isinstance(code, str) and (meant := known.get(values.alike(code), code)) != code:
+    texts = sorted(code for code in strays if isinstance(code, str))
+    wanted = {values.alike(code) for code in texts}
+    known = {like: code for code in register if wanted and (like := values.alike(code)) in wanted}
+    for code in texts:
+        if (meant := known.get(values.alike(code), code)) != code:
             fix = f", which is not in authorities.code; did you mean {values.shown(meant)}?"
             reading.faults.add(table, name, Wrong(f"holds {values.shown(code)}", fix))
 
 
-def _records(
-    reading: _Reading,
-    edition: Edition,
-    register: Mapping[str, Authority],
-    officers: Mapping[str, list[Officer]],
-    remarks: Mapping[str, list[str]],
-) -> Generator[Record, None, None]:
+def _records(reading: _Reading, edition: Edition) -> Generator[Record, None, None]:
     a, cases = schema.authorities, tally.tally(edition)
     chosen = (
-        sa.select(a.c.code, *(cases.c[name] for name in tally.COUNTED))
+        sa.select(*raw(*a.c), *(cases.c[name] for name in tally.COUNTED))
         .outerjoin(cases, cases.c.authority_code == a.c.code)
         .where(tally.active_in(edition))
         .order_by(a.c.code)
     )
+    successors = _successors(reading)
     with (
         # A generator is not thrown what its consumer raises: only the reading is in here.
         translated(reading.db, a, schema.decisions, schema.compliance),
-        reading.connection.execute(chosen, execution_options={"yield_per": 1000}) as found,
+        reading.connection.execute(chosen, execution_options={"yield_per": _CHUNK}) as found,
     ):
-        for row in found:
-            authority = register[row.code]
-            to = addressee(authority, register, edition.letter_date)
-            yield Record(
-                authority=authority,
-                addressee=to,
-                officers=officers.get(to.code, ()),
-                counts=tally.counts(row),
-                remarks=remarks.get(authority.code, ()),
-            )
+        for rows_ in found.partitions():
+            some = []
+            for row in rows_:
+                authority = _authority(reading.faults, row._asdict())
+                assert authority is not None  # noqa: S101 - its row has been looked at
+                to = addressee(authority, successors, edition.letter_date)
+                some.append((authority, to, tally.counts(row)))
+            officers = _officers_of(reading, edition.letter_date, {to.code for _, to, _ in some})
+            remarks = _remarks_of(reading, edition.year, {one.code for one, _, _ in some})
+            for authority, to, counts in some:
+                yield Record(
+                    authority=authority,
+                    addressee=to,
+                    officers=officers.get(to.code, ()),
+                    counts=counts,
+                    remarks=remarks.get(authority.code, ()),
+                )

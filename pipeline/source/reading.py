@@ -22,13 +22,15 @@ class Faults:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._rows: dict[tuple[sa.Table, str, str, str], list[str]] = {}
+        # Of the rows the first, and how many there are: it may be all of them.
+        self._rows: dict[tuple[sa.Table, str, str, str], tuple[str, int]] = {}
 
     def add(self, table: sa.Table, column: str, wrong: Wrong, row: str = "") -> None:
         """Note a fault, of one row or (without `row`) of the column; the same one is said once."""
-        rows = self._rows.setdefault((table, column, wrong.problem, wrong.fix), [])
-        if row:
-            rows.append(row if row.isprintable() else ascii(row))
+        fault = (table, column, wrong.problem, wrong.fix)
+        first, number = self._rows.get(fault, ("", 0))
+        shown = row if row.isprintable() else ascii(row)
+        self._rows[fault] = (first or shown, number + bool(row))
 
     def read(
         self,
@@ -48,8 +50,8 @@ class Faults:
     def refuse(self) -> None:
         """Raise Misconfigured if there are any."""
         sentences = [
-            f"{table.name}.{column} {problem}{_rows(rows)}{fix}"
-            for (table, column, problem, fix), rows in self._rows.items()
+            f"{table.name}.{column} {problem}{_rows(first, number)}{fix}"
+            for (table, column, problem, fix), (first, number) in self._rows.items()
         ]
         if not sentences:
             return
@@ -63,11 +65,11 @@ class Faults:
         )
 
 
-def _rows(rows: list[str]) -> str:
-    if not rows:
+def _rows(first: str, number: int) -> str:
+    if not number:
         return ""
-    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return f" ({rows[0]}{more})"
+    more = f" and {number - 1} more" if number > 1 else ""
+    return f" ({first}{more})"
 
 
 def raw(*columns: sa.Column[Any]) -> list[sa.ColumnElement[Any]]:
@@ -85,6 +87,18 @@ def rows(
     """All rows, by the names of their columns; errors as in `translated`."""
     with translated(db, *tables):
         return [row._asdict() for row in connection.execute(statement)]
+
+
+def streamed(
+    connection: sa.Connection, db: Database, statement: sa.Select[Any], *tables: sa.Table
+) -> Iterator[dict[str, Any]]:
+    """The same, a few at a time, however many there are."""
+    with (
+        translated(db, *tables),
+        connection.execute(statement, execution_options={"yield_per": 1000}) as found,
+    ):
+        for row in found:
+            yield row._asdict()
 
 
 @contextmanager
