@@ -9,6 +9,7 @@ from functools import cache, lru_cache, partial
 from pipeline import home, migrate
 from pipeline.address import is_loopback, split_mailbox
 from pipeline.archive import Archive
+from pipeline.cluster import Place
 from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode, Pace, Patience
 from pipeline.dispatch import Outbox
@@ -52,6 +53,17 @@ def open_archive(settings: Settings) -> Archive:
     """The frozen files."""
     url = settings.archive.url
     return Archive(url if "://" in url else str(settings.path(url)))
+
+
+def cluster(settings: Settings) -> Place:
+    """Where the machines are that make letters, and what this one proves itself to them with."""
+    named = settings.engine
+    return Place(
+        address=named.address,
+        ca_file=settings.path(named.ca_file) if named.ca_file else None,
+        cert_file=settings.path(named.cert_file) if named.cert_file else None,
+        key_file=settings.path(named.key_file) if named.key_file else None,
+    )
 
 
 def mark(settings: Settings) -> MarkFile:

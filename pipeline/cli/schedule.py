@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
-from pipeline import bootstrap, log, schedule
+from pipeline import bootstrap, engines, log, schedule
 from pipeline.cli import unforeseen
 from pipeline.cli.metrics import text_now
 from pipeline.cli.options import AsJson, Config, settings_now
 from pipeline.display.console import err, out, print_json
-from pipeline.display.progress import watching
+from pipeline.display.progress import say, watching
 from pipeline.display.schedule import Teller, facts, print_tick
-from pipeline.engines.local import LocalEngine
 from pipeline.errors import LettersError, Unavailable
 from pipeline.metrics import LOOPBACK, served
 from pipeline.schedule import Returns, Tick, Ticking
@@ -143,7 +142,7 @@ def _tick(settings: Settings, returns: Returns, *, quiet: bool) -> Tick:
     ):
         return schedule.tick(
             pipeline,
-            LocalEngine(settings),
+            engines.chosen(settings, say=say),
             datetime.now(UTC),
             catch_up_days=settings.schedule.catch_up_days,
             progress=watch,

@@ -8,13 +8,12 @@ from typing import Any
 
 import typer
 
-from pipeline import bootstrap, run, source
+from pipeline import bootstrap, engines, run, source
 from pipeline.cli.finding import run_of
 from pipeline.cli.options import AnyYear, AsJson, By, Config, Year, person, settings_now
 from pipeline.display.console import err, out, print_json
-from pipeline.display.progress import watching
+from pipeline.display.progress import say, watching
 from pipeline.display.summary import print_not_begun, print_summary, waiting
-from pipeline.engines.local import LocalEngine
 from pipeline.errors import LettersError
 from pipeline.ledger import hindrances, relays, runs, starts, story
 from pipeline.ledger.relays import Trouble
@@ -37,7 +36,7 @@ def run_year(year: Year, by: By = None, as_json: AsJson = False, config: Config 
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         with watching(quiet=as_json) as watch:
             result = run.annual_run(
-                pipeline, LocalEngine(settings), year, person=person(by), progress=watch
+                pipeline, engines.chosen(settings, say=say), year, person=person(by), progress=watch
             )
         _tell(pipeline, result, as_json=as_json)
     raise typer.Exit(0 if result.is_finished else 1)
@@ -56,7 +55,7 @@ def prepare(year: Year, by: By = None, as_json: AsJson = False, config: Config =
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         with watching(quiet=as_json) as watch:
             found = run.prepared_run(
-                pipeline, LocalEngine(settings), year, person=person(by), progress=watch
+                pipeline, engines.chosen(settings, say=say), year, person=person(by), progress=watch
             )
         result = run.stands(pipeline, found)
         _tell(pipeline, result, as_json=as_json)

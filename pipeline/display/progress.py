@@ -57,6 +57,11 @@ class _Lines:
             err.print(f"{self._stage} {self._done:,} of {self._total:,}", markup=False)
 
 
+def say(sentence: str) -> None:
+    """Tell what is waited for, beside whatever shows how the work goes on."""
+    err.print(sentence, markup=False)
+
+
 @contextmanager
 def watching(*, quiet: bool) -> Iterator[Watcher]:
     """Bars on a terminal, plain lines elsewhere, nothing at all if quiet."""

@@ -31,6 +31,7 @@ _PATHS = (
     *("database.mark", "archive.url", "template.path", "mail.capture"),
     *("smtp.ca_file", "reports.relay_log"),
     "log.file",
+    *("engine.ca_file", "engine.cert_file", "engine.key_file"),
     *SECRET_FILES,
 )
 _ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to", "reports.address")
@@ -247,6 +248,7 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
     yield from _inconsistent_relay(settings, file)
     yield from _inconsistent_reports(settings, file)
     yield from _inconsistent_tokens(settings, file)
+    yield from _inconsistent_engine(settings, file)
 
 
 def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
@@ -303,6 +305,46 @@ def _inconsistent_tokens(settings: Settings, file: Path) -> Iterator[str]:
             f"{place('oauth2.command', file)}: It must be a program and what it is to be given, "
             "with its quotes in pairs."
         )
+
+
+def _inconsistent_engine(settings: Settings, file: Path) -> Iterator[str]:
+    engine = settings.engine
+    if engine.kind != "dask":
+        return
+    if not engine.address:
+        yield "engine.kind is dask, so engine.address must name the cluster's scheduler."
+        return
+    parts = _scheduler(engine.address)
+    if parts is None:
+        yield (
+            f"{place('engine.address', file)}: It must be tls:// or tcp:// with the scheduler's "
+            "name and port behind it, as in tls://scheduler.example:8786."
+        )
+        return
+    scheme, host = parts
+    if scheme == "tls":
+        for key in ("ca_file", "cert_file", "key_file"):
+            if not getattr(engine, key):
+                yield f"engine.address begins with tls://, so engine.{key} must name a PEM file."
+    elif not is_loopback(host):
+        yield (
+            f"{place('engine.address', file)}: tcp:// is not encrypted and lets everybody in who "
+            "reaches it, to run any program there; it is for a cluster on this machine alone, as "
+            "in tcp://127.0.0.1:8786. Give the cluster certificates and write tls://."
+        )
+
+
+def _scheduler(address: str) -> tuple[str, str] | None:
+    """How a scheduler is reached and the machine it is on; None for what is no such address."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    plain = address.isascii() and address.isprintable() and not {" ", "@"} & set(address)
+    more = parts.path or parts.query or parts.fragment
+    known = parts.scheme in {"tls", "tcp"}
+    return (parts.scheme, host) if known and host and port and plain and not more else None
 
 
 def _inconsistent_reports(settings: Settings, file: Path) -> Iterator[str]:

@@ -130,6 +130,20 @@ class ConvertSettings(_Section):
     sandbox: Literal["auto", "on", "off"] = "auto"
 
 
+class EngineSettings(_Section):
+    """Where letters are made: on this machine, or by the workers of a Dask cluster.
+
+    `patience_seconds`: how long a cluster may be without a worker before the work stops.
+    """
+
+    kind: Literal["local", "dask"] = "local"
+    address: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    patience_seconds: _Whole = Field(default=60, ge=1, le=86_400)
+
+
 class ApprovalSettings(_Section):
     """How many people must approve a run before it is sent."""
 
@@ -170,6 +184,7 @@ class Settings(BaseSettings):
     oauth2: OAuth2Settings = OAuth2Settings()
     reports: ReportsSettings = ReportsSettings()
     convert: ConvertSettings = ConvertSettings()
+    engine: EngineSettings = EngineSettings()
     approval: ApprovalSettings = ApprovalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
