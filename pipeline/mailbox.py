@@ -19,7 +19,6 @@ import re
 import socket
 import ssl
 import stat
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,7 +26,9 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from pipeline.address import is_loopback
+from pipeline.deadline import Deadline
 from pipeline.errors import LettersError, Misconfigured, Unavailable
+from pipeline.masking import masked, printable
 
 LIMIT: Final = 1024 * 1024
 """Octets of a message that are read: a report without its attachments has a few thousand."""
@@ -39,8 +40,6 @@ _UID: Final = re.compile(rb"\bUID (\d+)")
 _SIZE: Final = re.compile(rb"\bRFC822\.SIZE (\d+)")
 _QUOTED_BODY: Final = re.compile(rb'BODY\[\](?:<\d+>)? (?:"((?:[^"\\]|\\.)*)"|(NIL))', re.DOTALL)
 _CODE: Final = re.compile(r"\[([A-Z-]+)")
-_RECOGNISED: Final = 16
-"""Characters of an access token by which it is recognised in what a server says."""
 _PASSING: Final = frozenset({"UNAVAILABLE", "SERVERBUG", "INUSE", "LIMIT", "CONTACTADMIN"})
 """Response codes (RFC 5530) that may be gone another time."""
 
@@ -529,7 +528,7 @@ class _Session:
     def _connect(self) -> None:
         imap = self.imap
         server = _capital(imap.server)
-        deadline = _Deadline(imap.connect_timeout)
+        deadline = Deadline(imap.connect_timeout)
         try:
             with deadline:
                 self._client = _Client(imap, self._context, deadline)
@@ -608,7 +607,7 @@ class _Session:
         client = self._client
         if client is None:
             raise _BrokenError("there is no connection.")
-        deadline = _Deadline(seconds or self.imap.timeout)
+        deadline = Deadline(seconds or self.imap.timeout)
         deadline.sock = client.sock
         client.allowance = room + _OVERHEAD
         try:
@@ -629,14 +628,9 @@ class _Session:
 
     def _words(self, said: str) -> str:
         """What a server said, fit to be shown; a careless one repeats what it was given."""
-        words = _printable(said)
-        for secret in self._secrets:
-            if secret:
-                words = words.replace(_printable(secret), "***")
-        for token in self._tokens:
-            # A token is long, and may come back cut short.
-            begins = _printable(token.decode())[:_RECOGNISED]
-            words = re.sub(re.escape(begins) + r"\S*", "***", words)
+        words = masked(
+            said, passwords=self._secrets, tokens=[token.decode() for token in self._tokens]
+        )
         return words[:_SAID_LIMIT].rstrip(".")
 
 
@@ -645,7 +639,7 @@ class _Client(imaplib.IMAP4):
 
     allowance = _OVERHEAD
 
-    def __init__(self, imap: Imap, context: ssl.SSLContext | None, deadline: "_Deadline") -> None:
+    def __init__(self, imap: Imap, context: ssl.SSLContext | None, deadline: Deadline) -> None:
         self._imap = imap
         self._context = context if imap.security == "tls" else None
         self._deadline = deadline
@@ -695,37 +689,6 @@ class _Client(imaplib.IMAP4):
         if octets > self.allowance:
             raise self.abort(f"it sends more than was asked for: {octets} octets in one piece")
         self.allowance -= octets
-
-
-class _Deadline:
-    """Ends a conversation after so many seconds; a socket's time-out begins anew at each octet."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.sock: socket.socket | None = None
-        self.over = False
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-
-    def named(self, error: Exception) -> str:
-        """Why a conversation ended."""
-        if self.over or isinstance(error, TimeoutError):
-            return f"no whole answer within {self.seconds:g} seconds."
-        words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return f"{words.rstrip('.')}."
-
-    def _end(self) -> None:
-        self.over = True
-        if self.sock is not None:
-            with contextlib.suppress(OSError):
-                # Not SSL's own shutdown, which is no business of another thread.
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
 def _tls_context(imap: Imap) -> ssl.SSLContext:
@@ -789,12 +752,7 @@ def _is_passing(said: str) -> bool:
 
 def _shown(text: str) -> str:
     """Text without what cannot be seen, on one line, not too long."""
-    return _printable(text)[:_SAID_LIMIT]
-
-
-def _printable(text: str) -> str:
-    kept = "".join(each if each.isprintable() else " " for each in text)
-    return " ".join(kept.split())
+    return printable(text)[:_SAID_LIMIT]
 
 
 def _capital(words: str) -> str:

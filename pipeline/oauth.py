@@ -13,7 +13,6 @@ import contextlib
 import errno
 import http.client
 import json
-import logging
 import os
 import re
 import selectors
@@ -22,6 +21,7 @@ import socket
 import ssl
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -32,8 +32,11 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode, urlsplit
 
+from pipeline import log
 from pipeline.address import is_loopback
+from pipeline.deadline import Deadline
 from pipeline.errors import LettersError, Misconfigured, Unavailable
+from pipeline.masking import masked, printable
 
 PATIENCE: Final = 10.0
 """Seconds that an endpoint or a command may take altogether."""
@@ -44,8 +47,6 @@ _MARGIN: Final = timedelta(minutes=1)
 _LIMIT: Final = 64 * 1024
 _SAID_LIMIT: Final = 300
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,16384}")
-_RECOGNISED: Final = 16
-"""Characters of a secret by which it is recognised in what an endpoint says."""
 
 _RENEW: Final = (
     "Let the owner of the mailbox sign in anew, and put the new refresh token into the file that "
@@ -72,8 +73,6 @@ _FIXES: Final = {
     "invalid_scope": "Correct oauth2.scope.",
 }
 _PASSING: Final = frozenset({"temporarily_unavailable", "server_error", "slow_down"})
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +139,16 @@ class AccessTokens:
 class RefreshToken:
     """A refresh token in a file, which the endpoint may replace by a newer one at any time.
 
-    `read` gives what the file holds.
+    `read` gives what the file holds; `tell` gets sentences for a person, standard error if nobody
+    else does.
     """
 
-    def __init__(self, file: Path, read: Callable[[], str]) -> None:
+    def __init__(
+        self, file: Path, read: Callable[[], str], tell: Callable[[str], None] | None = None
+    ) -> None:
         self._file = file
         self._read = read
+        self._tell = tell or _on_standard_error
         self._in_memory: tuple[str, str] | None = None
 
     def current(self) -> str:
@@ -168,15 +171,20 @@ class RefreshToken:
             _rewrite(self._file, newer + "\n")
         except OSError as error:
             self._in_memory = (held, newer)
-            _log.warning(
-                "The token endpoint gave a new refresh token, which cannot be written to %s: %s. "
-                "It is lost when this program ends; let the user that runs this write that file "
-                "and its folder.",
-                self._file,
-                error.strerror,
+            log.warning("oauth2.token_not_kept", error=type(error).__name__)
+            self._tell(
+                "The token endpoint gave a new refresh token, which cannot be written to "
+                f"{self._file}: {error.strerror}. It is lost when this program ends; let the user "
+                "that runs this write that file and its folder."
             )
         else:
             self._in_memory = None
+
+
+def _on_standard_error(told: str) -> None:
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"{told}\n")
 
 
 def may_rewrite(file: Path) -> bool:
@@ -321,7 +329,7 @@ class Endpoint:
     def _answered(self, data: bytes) -> tuple[int, str, bytes]:
         """The status, the content's type and the content of the answer to a form."""
         parts = urlsplit(self.url)
-        deadline = _Deadline(self.timeout)
+        deadline = Deadline(self.timeout)
         try:
             with deadline, contextlib.closing(self._connected(deadline)) as connection:
                 path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -346,14 +354,13 @@ class Endpoint:
             ) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             # Not chained: the request that is being sent holds the secrets.
-            raise Unavailable(
-                f"{_capital(self.place)} does not answer: {deadline.named(error)} {_URL}"
-            ) from None
+            why = deadline.named(error, told=False)
+            raise Unavailable(f"{_capital(self.place)} does not answer: {why} {_URL}") from None
         if len(body) > _LIMIT:
             raise Unavailable(f"{_capital(self.place)} answers without end. {_URL}")
         return response.status, kind, body
 
-    def _connected(self, deadline: "_Deadline") -> http.client.HTTPConnection:
+    def _connected(self, deadline: Deadline) -> http.client.HTTPConnection:
         parts = urlsplit(self.url)
         host, encrypted = parts.hostname or "", parts.scheme == "https"
         port = parts.port or (443 if encrypted else 80)
@@ -382,37 +389,6 @@ class _RefusedError(Exception):
     def __init__(self, error: LettersError) -> None:
         super().__init__(str(error))
         self.error = error
-
-
-class _Deadline:
-    """Ends a conversation after so many seconds; a socket's time-out begins anew at each octet."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.sock: socket.socket | None = None
-        self.over = False
-        self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-
-    def named(self, error: Exception) -> str:
-        """Why a conversation ended."""
-        if self.over or isinstance(error, TimeoutError):
-            return f"no whole answer within {self.seconds:g} seconds."
-        words = getattr(error, "strerror", None) or type(error).__name__
-        return f"{words.rstrip('.')}."
-
-    def _end(self) -> None:
-        self.over = True
-        if self.sock is not None:
-            with contextlib.suppress(OSError):
-                # Not SSL's own shutdown, which is no business of another thread.
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
 
 # ---- A command
@@ -496,18 +472,12 @@ def _is_bearer(kind: object) -> bool:
 
 
 def _masked(text: str, secrets: list[str]) -> str:
-    """Text without the secrets in it, on one line, not too long.
-
-    A secret is known by how it begins: whoever repeats one may cut it short.
-    """
-    for secret in secrets:
-        text = re.sub(re.escape(secret[:_RECOGNISED]) + r"\S*", "***", text)
-    return _shown(text)
+    """Text without the secrets in it, on one line, not too long."""
+    return masked(text, tokens=secrets)[:_SAID_LIMIT]
 
 
 def _shown(text: str) -> str:
-    kept = "".join(each if each.isprintable() else " " for each in text)
-    return " ".join(kept.split())[:_SAID_LIMIT]
+    return printable(text)[:_SAID_LIMIT]
 
 
 def _capital(words: str) -> str:

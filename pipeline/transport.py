@@ -32,6 +32,7 @@ from pipeline.address import ascii_address, is_loopback
 from pipeline.delivery import Accepted, Deferred, Lost, NotTried, Outcome, Rejected, Reply
 from pipeline.envelope import xtext
 from pipeline.errors import LetterFault, LettersError, Misconfigured
+from pipeline.masking import masked, printable
 
 _REPLY_LINE: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _REPLY_LINE_LIMIT: Final = 8192
@@ -41,8 +42,6 @@ _LINE_LIMIT: Final = 998
 _QUIT_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 1.0
 _ENHANCED: Final = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
-_RECOGNISED: Final = 16
-"""Characters of an access token by which it is recognised in what a relay says."""
 
 # What a relay says about us at whatever point, not about the recipient or the message: the sender's
 # address is a bad one (RFC 3463), Exchange's words for one that the account may not use, which come
@@ -648,7 +647,7 @@ class _Client(smtplib.SMTP):
             local_host=self.own_host,
             local_port=self.own_port,
             greeting=self.greeting,
-            ehlo=_printable(self.ehlo_resp or b"")[:_REPLY_TEXT_LIMIT],
+            ehlo=printable(self.ehlo_resp or b"")[:_REPLY_TEXT_LIMIT],
             tls=self.sock.version() if isinstance(self.sock, ssl.SSLSocket) else None,
             phase=phase,
         )
@@ -770,14 +769,10 @@ class _Client(smtplib.SMTP):
         return Reply(code=code, text=self._words(text))
 
     def _words(self, octets: bytes) -> str:
-        words = _printable(octets)
         # A careless relay echoes what it was given; it must not reach the record.
-        if self.relay.password:
-            for form in (self.relay.password, _base64(self.relay.password), self._plain_login()):
-                words = words.replace(form, "***")
-        for form in self._tokens:
-            # A token is long, and may come back cut short.
-            words = re.sub(re.escape(form[:_RECOGNISED]) + r"\S*", "***", words)
+        password = self.relay.password
+        forms = [password, _base64(password), self._plain_login()] if password else []
+        words = masked(octets, passwords=forms, tokens=self._tokens)
         return words[:_REPLY_TEXT_LIMIT]
 
     def _say_hello(self) -> None:
@@ -917,9 +912,3 @@ def _named(error: Exception) -> str:
         return "it took too long."
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{words}."
-
-
-def _printable(octets: bytes) -> str:
-    text = octets.decode("utf-8", "replace")
-    kept = "".join(each if each.isprintable() else " " for each in text)
-    return " ".join(kept.split())

@@ -8,9 +8,9 @@ from pipeline import bootstrap
 from pipeline.address import ascii_address, split_mailbox
 from pipeline.checks.found import Check, Looking, fault, note, ok, size, warning
 from pipeline.delivery import Mode, NotTried
+from pipeline.london import LONDON
 from pipeline.oauth import may_rewrite
 from pipeline.settings import Settings
-from pipeline.source import LONDON
 from pipeline.transport import Offer, Relay, look
 
 PATIENCE = 10.0

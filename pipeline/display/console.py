@@ -5,7 +5,6 @@ import re
 import sys
 from collections.abc import Iterable
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.padding import Padding
@@ -13,6 +12,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from pipeline import london
 from pipeline.delivery import NEEDS_A_PERSON, State
 
 # C0 but tab and line break, delete, and C1: what a terminal obeys instead of showing it.
@@ -60,7 +60,7 @@ class _Output(Console):
 out = _Output()
 err = _Output(stderr=True)
 
-LONDON = ZoneInfo("Europe/London")
+LONDON = london.LONDON
 """The time of all people this is written for."""
 
 

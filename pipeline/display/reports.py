@@ -6,9 +6,10 @@ from typing import Any
 
 from pipeline.archive import Archive
 from pipeline.delivery import Mode, State
-from pipeline.display.console import LONDON, counted, out, say, style_of
+from pipeline.display.console import counted, out, say, style_of
 from pipeline.evidence import Reading, Unsettled
 from pipeline.ledger.reports import Moved, Waiting
+from pipeline.london import LONDON
 from pipeline.schema import Returned
 
 SHOWN = 20

@@ -2,12 +2,9 @@
 
 import re
 from datetime import UTC, date, datetime
-from zoneinfo import ZoneInfo
 
 from pipeline.importer.cells import Wrong, shown
-
-LONDON = ZoneInfo("Europe/London")
-"""Where a time without an offset is meant."""
+from pipeline.london import LONDON
 
 
 def day(value: str) -> date:

@@ -7,10 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline import schema
-from pipeline.importer.dates import LONDON
 from pipeline.importer.relations import Row
 from pipeline.importer.tables import Incoming, Tables
 from pipeline.letter import CHIEF_EXECUTIVE
+from pipeline.london import LONDON
 
 _SHOWN = 5
 _FAR = 14  # days between a letter's date and its dispatch, either way

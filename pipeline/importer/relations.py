@@ -8,9 +8,10 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.importer.cells import Holds, address, code, flag, number, one_of, text
-from pipeline.importer.dates import LONDON, day, moment, recent_day
+from pipeline.importer.dates import day, moment, recent_day
 from pipeline.importer.structures import copied_roles, facts, texts
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
+from pipeline.london import LONDON
 
 _NAME_LIMIT = 150
 """Characters of an authority's name: as many as fit above the figures on the letter's page 3."""

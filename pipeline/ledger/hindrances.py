@@ -3,16 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
-from pipeline import schema
+from pipeline import london, schema
 from pipeline.database import Database
 from pipeline.delivery import OPEN, Mode, State
 from pipeline.schema import Event
 
-LONDON = ZoneInfo("Europe/London")
+LONDON = london.LONDON
 """The time, and the calendar, of the people who ask."""
 
 

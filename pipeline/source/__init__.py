@@ -12,8 +12,8 @@ with them; `tally` counts, in the database, once per authority and once per kind
 edition's period; `pulling` is the whole.
 """
 
+from pipeline.london import LONDON
 from pipeline.source.editions import Calendar, Dates, calendar
 from pipeline.source.pulling import Pull, pull, years
-from pipeline.source.values import LONDON
 
 __all__ = ["LONDON", "Calendar", "Dates", "Pull", "calendar", "pull", "years"]

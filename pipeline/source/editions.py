@@ -10,9 +10,10 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Misconfigured, Unavailable
+from pipeline.london import LONDON
 from pipeline.source import values
 from pipeline.source.reading import Faults, raw, rows
-from pipeline.source.values import LONDON, Wrong
+from pipeline.source.values import Wrong
 
 _BEFORE = timedelta(days=7)
 _HOUR = time(9)

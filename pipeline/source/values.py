@@ -8,14 +8,12 @@ import difflib
 import json
 import re
 import unicodedata
-import zoneinfo
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, date, datetime
 from typing import Any
 
 from pipeline.address import hidden_character
-
-LONDON = zoneinfo.ZoneInfo("Europe/London")
+from pipeline.london import LONDON
 
 Reader = Callable[[Any], Any]
 

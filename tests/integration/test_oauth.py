@@ -3,7 +3,7 @@
 import base64
 import contextlib
 import hashlib
-import logging
+import json
 import os
 import pwd
 import select
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipeline import bootstrap, schema
+from pipeline import bootstrap, log, schema
 from pipeline.archive import Archive
 from pipeline.checks import mail
 from pipeline.checks.found import Check, Kind
@@ -211,23 +211,30 @@ def as_nobody() -> Iterator[None]:
 
 
 def test_a_new_refresh_token_that_cannot_be_written_is_kept_in_memory_and_told(
-    endpoint: TokenEndpoint, caplog: pytest.LogCaptureFixture
+    endpoint: TokenEndpoint, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint.rotated, endpoint.lifetime = "another-refresh-token", 0
     with servers.folder("letters-oauth-") as place:
         file = place / "refresh-token"
         file.write_text(REFRESH, "ascii")
         file.chmod(0o444)
+        lines = file.with_name("letters.log")
+        log.begin(log.Log(level=log.Level.WARNING, form=log.Form.JSON, file=lines))
+        lines.chmod(0o666)
         place.chmod(0o555)
         tokens = AccessTokens(asking(endpoint, refresh=kept(file)))
-        with caplog.at_level(logging.WARNING), as_nobody():
+        with as_nobody():
             tokens()
             tokens()
+        log.begin(None)
         assert file.read_text("ascii") == REFRESH
-        [told] = caplog.messages
+        [told] = capsys.readouterr().err.splitlines()
         assert f"cannot be written to {file}: " in told
         assert "refresh-token-of" not in told
         assert "another" not in told
+        [logged] = lines.read_text("utf-8").splitlines()
+        assert json.loads(logged)["event"] == "oauth2.token_not_kept"
+        assert "another" not in logged
         # What a person puts there afterwards is newer than what is in memory.
         place.chmod(0o755)
         file.chmod(0o644)
