@@ -164,7 +164,8 @@ def memory(settings: Settings) -> Looking[None]:
     """How many LibreOffice processes a run starts, why, and whether they have room."""
     here = capacity()
     lanes = settings.convert.workers or here.lanes
-    found = f"{_processes(lanes)} run at once{_why(settings, here)}."
+    run = "runs" if lanes == 1 else "run"
+    found = f"{_processes(lanes)} {run} at once{_why(settings, here)}."
     if here.memory is None:
         yield ok("memory", found)
         return
@@ -201,10 +202,12 @@ def sandbox(settings: Settings) -> Looking[Sandbox]:
     """How LibreOffice is kept apart from this machine; raises where it must be and cannot."""
     kept = find_sandbox(settings.convert.sandbox)
     if kept.bubblewrap is not None:
+        listed = "; other processes are listed to it, though out of reach"
+        listed = listed if kept.sees_processes else ""
         yield ok(
             SANDBOX,
             f"LibreOffice is kept apart by bubblewrap ({kept.bubblewrap}): it may read the system, "
-            "write to one folder, and has no network.",
+            f"write to one folder, and has no network{listed}.",
         )
     else:
         yield not_kept(kept)

@@ -42,6 +42,8 @@ class Sandbox:
     """
 
     bubblewrap: Path | None = None
+    sees_processes: bool = False
+    """Whether it can list the machine's other processes, though it can do nothing to them."""
     no_network: Path | None = None
     """A program that starts another without a network, where there is no `bubblewrap`."""
     reason: str = ""
@@ -54,7 +56,7 @@ class Sandbox:
         With bubblewrap the office's /tmp is `directory`/tmp, which must be there.
         """
         if self.bubblewrap is not None:
-            return _bubblewrap(self.bubblewrap, directory, program)
+            return _bubblewrap(self.bubblewrap, directory, program, self.sees_processes)
         if self.no_network is not None:
             return [str(self.no_network), "--net", "--"]
         return []
@@ -76,9 +78,16 @@ def find_sandbox(wanted: Wanted) -> Sandbox:
     if found is None:
         reason, fix = "bubblewrap is not installed", _INSTALL
     else:
-        said = _tried(Path(found))
-        if said is None:
-            return Sandbox(bubblewrap=Path(found), required=wanted == "on")
+        # In some containers, and in a service that systemd keeps from the kernel's settings, the
+        # list of processes cannot be replaced by an own one.
+        for sees_processes in (False, True):
+            said = _tried(Path(found), sees_processes)
+            if said is None:
+                return Sandbox(
+                    bubblewrap=Path(found),
+                    sees_processes=sees_processes,
+                    required=wanted == "on",
+                )
         reason, fix = f"bubblewrap does not work here ({said})", _ALLOW
     if wanted == "on":
         raise Misconfigured(
@@ -88,13 +97,14 @@ def find_sandbox(wanted: Wanted) -> Sandbox:
     return Sandbox(no_network=_without_network(), reason=reason, fix=fix)
 
 
-def _tried(program: Path) -> str | None:
+def _tried(program: Path, sees_processes: bool) -> str | None:
     """None if bubblewrap works with all that is asked of it; else what it said."""
     try:
         with tempfile.TemporaryDirectory(prefix="letters-new-") as name:
             directory = Path(name)
             (directory / "tmp").mkdir()
-            return _run(*_bubblewrap(program, directory, program), str(program), "--version")
+            keeper = _bubblewrap(program, directory, program, sees_processes)
+            return _run(*keeper, str(program), "--version")
     except OSError as fault:
         return fault.strerror or str(fault)
 
@@ -131,11 +141,15 @@ def _run(*command: str) -> str | None:
     return "".join(c if c.isprintable() else " " for c in last).removeprefix("bwrap: ")[:200]
 
 
-def _bubblewrap(bubblewrap: Path, directory: Path, program: Path) -> list[str]:
+def _bubblewrap(
+    bubblewrap: Path, directory: Path, program: Path, sees_processes: bool
+) -> list[str]:
     fonts = [Path(os.environ[name]) for name in FONT_PLACES if os.environ.get(name)]
     # Whoever names other fonts may have them at home.
     hidden = [Path(name) for name in (*HIDDEN, *(HOMES if not fonts else ()))]
-    command = [str(bubblewrap), "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    command = [str(bubblewrap), "--ro-bind", "/", "/", "--dev", "/dev"]
+    if not sees_processes:
+        command += ["--proc", "/proc"]
     for place in hidden:
         if place.is_dir() and not place.is_symlink():
             command += ["--tmpfs", str(place)]
