@@ -8,9 +8,11 @@ import typer
 from pipeline import bootstrap, home, migrate
 from pipeline.cli.finding import agreed, at_terminal
 from pipeline.cli.options import AsJson, By, Config, person, settings_now
+from pipeline.database import Database
 from pipeline.display.console import err, out, print_json
 from pipeline.display.home import facts, print_confirmed, print_home
 from pipeline.errors import Refused
+from pipeline.ledger import runs
 
 
 def db_upgrade(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
@@ -63,7 +65,8 @@ def db_confirm(
     anything might still go out is paused first, and each that is opened soon after. Find
     out what has gone, withhold it (letters cancel AUTHORITY --year YEAR --reason TEXT), and then
     letters resume YEAR. Use --no-hold only where nothing can be missing: another machine that joins
-    those which share a PostgreSQL ledger, or a ledger that was moved while nothing ran.
+    those which share a PostgreSQL ledger, or a ledger that was moved while nothing ran. What is
+    queued goes then as soon as anybody sends, or the schedule does; what is paused stays paused.
 
     Never confirm two copies of one ledger: neither would know what the other sends.
 
@@ -80,8 +83,10 @@ def db_confirm(
     try:
         migrate.require_current(ledger)
         found = home.look(ledger, file)
+        before = [year for year in runs.years(ledger) if _is_paused(ledger, year)]
         if not yes or not as_json:
-            print_home(ledger, file, found, None if no_hold else home.to_hold(ledger))
+            to_hold = None if no_hold else home.to_hold(ledger)
+            print_home(ledger, file, found, to_hold, paused=before)
         if not yes and not at_terminal():
             raise Refused(
                 "Nobody is there to be asked whether this is the ledger to go on with; --yes "
@@ -94,8 +99,20 @@ def db_confirm(
             ledger, file, note=note.strip(), person=who, hold=not no_hold, now=datetime.now(UTC)
         )
         if as_json:
-            print_json({**facts(ledger, file, found), "held": not no_hold, "paused": paused})
+            print_json(
+                {
+                    **facts(ledger, file, found),
+                    "held": not no_hold,
+                    "paused": paused,
+                    "paused_before": before,
+                }
+            )
         else:
-            print_confirmed(ledger, file, paused, held=not no_hold)
+            print_confirmed(ledger, file, paused, before=before, held=not no_hold)
     finally:
         ledger.close()
+
+
+def _is_paused(ledger: Database, year: int) -> bool:
+    found = runs.find_run(ledger, year)
+    return found is not None and found.paused_at is not None

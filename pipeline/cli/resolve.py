@@ -97,8 +97,9 @@ def resolve(
     stays as it is, and is said. --requeue and --cancel have to wait while the process that tried
     may still be alive: an hour at most, or until it is known to have ended.
 
-    Ends with 0 when nothing of the letter is left in doubt, or all was settled as asked; with 1
-    when it only showed doubts, somebody said no, or something was settled otherwise meanwhile.
+    Ends with 0 when nothing of the letter is left in doubt, or all was settled as asked, by whom
+    ever; with 1 when it only showed doubts, somebody said no, or something had been settled
+    otherwise before; with 2 when nothing ever was in doubt, or nothing may be settled yet.
 
     Example: letters resolve stevenage --sent --note "queued as 4XyZ12, by the relay's log"
     """
@@ -118,8 +119,8 @@ def resolve(
             _show(pipeline, known, as_json=as_json)
             raise typer.Exit(1 if known.doubts else 0)
         if not known.doubts:
-            _none_left(pipeline, known, _TARGETS[word], as_json=as_json)
-            return
+            well = _none_left(pipeline, known, _TARGETS[word], as_json=as_json)
+            raise typer.Exit(0 if well else 1)
         if word in _TOO_SOON:
             _refuse_while_it_may_go(known, word)
         if ask:
@@ -206,19 +207,24 @@ def _show(pipeline: run.Pipeline, known: _Known, *, as_json: bool) -> None:
     page.print_elsewhere(out, elsewhere, known.command)
 
 
-def _none_left(pipeline: run.Pipeline, known: _Known, target: State, *, as_json: bool) -> None:
-    """Nothing is in doubt (any more); raises Refused unless it was settled as asked."""
+def _none_left(pipeline: run.Pipeline, known: _Known, target: State, *, as_json: bool) -> bool:
+    """Nothing is in doubt any more: whether all was settled as asked, by whomever.
+
+    Raises Refused if nothing ever was in doubt.
+    """
     mode = pipeline.outbox.mode
-    if known.settled and {one.target for one in known.settled} == {target}:
+    if known.settled:
         if as_json:
             print_json(_facts(pipeline, known))
         else:
             page.print_none(known.name, known.run.year, mode, known.settled)
-        return
+        well = {one.target for one in known.settled} == {target}
+        if not well:
+            err.print("It was not settled as asked; nothing was changed.", style="bold yellow")
+        return well
     said = [
         f"Nothing of the letter of {known.run.year} to {known.name} is in doubt in {mode.value} "
         "mode, so nothing was changed.",
-        *(page.how_settled(one) for one in known.settled),
     ]
     for other, number in doubts.elsewhere(pipeline.ledger, known.letter.id, mode).items():
         said.append(

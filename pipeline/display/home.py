@@ -10,10 +10,17 @@ from pipeline.highwater import MarkFile
 from pipeline.home import Home, moment
 
 
-def print_home(db: Database, file: MarkFile, found: Home, to_hold: Sequence[int] | None) -> None:
+def print_home(
+    db: Database,
+    file: MarkFile,
+    found: Home,
+    to_hold: Sequence[int] | None,
+    *,
+    paused: Sequence[int],
+) -> None:
     """The ledger, its mark and what is the matter; on standard error, as a question follows.
 
-    `to_hold`: the years that would be paused; None if none is to be.
+    `to_hold`: the years that would be paused; None if none is to be. `paused`: those that are.
     """
     say(err, f"Ledger   {db}, named {found.ledger[:8]}")
     newest = "nothing recorded yet"
@@ -27,7 +34,11 @@ def print_home(db: Database, file: MarkFile, found: Home, to_hold: Sequence[int]
     else:
         say(err, f"{home.sentence(db, file, found)}.", style="bold yellow")
     if to_hold is None:
-        say(err, "Nothing is paused (--no-hold): what is queued goes with the next letters send.")
+        say(
+            err,
+            "No year is paused by this (--no-hold): what is queued goes with the next letters "
+            "send, or by the schedule, at once.",
+        )
     else:
         years = ", ".join(map(str, to_hold)) or "none at this moment"
         say(
@@ -36,11 +47,15 @@ def print_home(db: Database, file: MarkFile, found: Home, to_hold: Sequence[int]
             f"looks unsent here: {years}. A year that is opened within {home.HOLDS_FOR.days} days "
             "is paused, too.",
         )
+    if paused:
+        say(err, f"{_already(paused)}.")
     err.print()
 
 
-def print_confirmed(db: Database, file: MarkFile, paused: Sequence[int], *, held: bool) -> None:
-    """What confirming has done, and what comes next."""
+def print_confirmed(
+    db: Database, file: MarkFile, paused: Sequence[int], *, before: Sequence[int], held: bool
+) -> None:
+    """What confirming has done, and what comes next; `before`: what was paused already."""
     say(out, f"The ledger {db} is confirmed; its mark is {file}.", style="bold")
     if paused:
         say(out, f"Paused: {', '.join(map(str, paused))}. Nothing of that is sent yet.")
@@ -52,7 +67,11 @@ def print_confirmed(db: Database, file: MarkFile, paused: Sequence[int], *, held
         )
         say(out, f"Then let it go on: letters resume {year}")
     elif held:
-        say(out, "There was nothing to pause.")
+        say(out, "There was nothing more to pause." if before else "There was nothing to pause.")
+    else:
+        say(out, "Nothing was paused (--no-hold): what is queued may go from now on.")
+    if before:
+        say(out, f"{_already(before)}, until somebody says: letters resume YEAR")
 
 
 def facts(db: Database, file: MarkFile, found: Home) -> Mapping[str, Any]:
@@ -73,6 +92,10 @@ def facts(db: Database, file: MarkFile, found: Home) -> Mapping[str, Any]:
             "at": None if mark is None else mark.at.isoformat(),
         },
     }
+
+
+def _already(years: Sequence[int]) -> str:
+    return f"Paused already, and stays so: {', '.join(map(str, years))}"
 
 
 def _marked(found: Home) -> str:

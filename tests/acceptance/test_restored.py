@@ -95,8 +95,13 @@ def test_a_copy_on_another_machine_asks_before_it_sends(
     assert "was not written to this file" in said
     assert handler.taken == []
     moved = ("db", "confirm", "--note", "moved; nothing ran", "--no-hold", "--yes")
+    other.letters("pause", "2020", env=live)
     told = other.letters(*moved, env=live)
+    assert "No year is paused by this (--no-hold)" in told.stderr
     assert "is confirmed" in told.stdout
+    assert "Nothing was paused (--no-hold)" in told.stdout
+    assert "Paused already, and stays so: 2020" in told.stdout
+    other.letters("resume", "2020", env=live)
     other.letters("send", "2020", env=live)
     # Of what was sent nothing is asked for again, either, while it is not known where it is.
     other.mark.unlink()
