@@ -48,7 +48,7 @@ class _Together(LoadScopeScheduling):  # type: ignore[misc] # of a library witho
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Together | None:
-    """How tests are shared out among processes with -n 2 --dist loadgroup, as ./check has it."""
+    """How tests are shared out among processes with --dist loadgroup, as ./check has it."""
     return _Together(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
