@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
 
 from tests import servers
 
@@ -32,12 +33,17 @@ KEYS = {
 }
 """What the server is told by whom it is asked; nobody's."""
 
+_SOMEBODY = {
+    "Authorization": "AWS4-HMAC-SHA256 Credential=TEST/20201123/eu-west-2/s3/aws4_request,"
+    " SignedHeaders=host, Signature=0"
+}
+"""The server looks whether a request is signed, and not by whom."""
 _NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A running server; what lies in it is seen and changed here without any signature."""
+    """A running server; what lies in it is seen and changed here past all that is tested."""
 
     port: int
     scheme: str = "http"
@@ -51,7 +57,7 @@ class Store:
     ) -> "Answer":
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=servers.PATIENCE)
         try:
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers or _SOMEBODY)
             answer = connection.getresponse()
             return Answer(status=answer.status, headers=answer.getheaders(), body=answer.read())
         finally:
@@ -148,20 +154,23 @@ class Turn:
             if name.lower() not in {"content-length", "connection", "transfer-encoding"}
         ]
         size = len(answer.body) if length is None else length
+        body = answer.body
         if self.method == "HEAD":
-            size = int(dict(answer.headers).get("Content-Length", "0"))
+            size, body = int(dict(answer.headers).get("Content-Length", "0")), b""
         lines = [f"HTTP/1.1 {answer.status} So"]
         lines += [f"{name}: {value}" for name, value in kept]
         lines += [f"Content-Length: {size}", "Connection: close", "", ""]
-        self._out.write("\r\n".join(lines).encode("latin-1") + answer.body)
+        self._out.write("\r\n".join(lines).encode("latin-1") + body)
         self._out.flush()
 
     def refuse(self, status: int, code: str, words: str = "No.", **more: str) -> None:
         """Answer as S3 does when it says no."""
         told = {"Code": code, "Message": words, **more}
-        inside = "".join(f"<{name}>{value}</{name}>" for name, value in told.items())
+        inside = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in told.items())
         body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inside}</Error>'.encode()
         headers = [("Content-Type", "application/xml"), ("x-amz-request-id", "0123456789ABCDEF")]
+        if "Region" in more:
+            headers.append(("x-amz-bucket-region", more["Region"]))
         self.give(Answer(status=status, headers=headers, body=body))
 
 

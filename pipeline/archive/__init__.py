@@ -16,10 +16,21 @@ from pipeline.archive.folder import Folder
 from pipeline.archive.naming import checked, letter_name, message_name
 from pipeline.errors import Refused, Unavailable
 
-__all__ = ["PROBE", "Account", "Archive", "Bucket", "Limits", "letter_name", "message_name"]
+__all__ = [
+    "PROBE",
+    "PROBE_BYTES",
+    "Account",
+    "Archive",
+    "Bucket",
+    "Limits",
+    "letter_name",
+    "message_name",
+]
 
 PROBE = "letters-check/written-by-letters-check.txt"
 """What `letters check` leaves in a bucket, where nothing is deleted: no file of the archive's."""
+PROBE_BYTES = b"letters check wrote this once, and reads it since.\n"
+"""What is in it: never to be changed, as it is never overwritten."""
 
 
 class _Place(Protocol):

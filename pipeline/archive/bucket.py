@@ -61,7 +61,7 @@ class Limits:
 
 
 HURRIED = Limits(connect=3.0, silence=4.0, attempt=5.0, tries=2, pause=0.2, overall=5.0)
-"""For somebody who waits for the answer."""
+"""Some ten seconds at most, and no more than two requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +105,10 @@ class Bucket:
         self._conditional = True
         self._troubled = False
 
+    def hurried(self) -> "Bucket":
+        """The same bucket, for somebody who waits for the answer."""
+        return Bucket(self._place(), self._account, HURRIED)
+
     def location(self, name: str) -> str:
         """The object's URL."""
         return f"{self._place()}/{name}"
@@ -144,8 +148,8 @@ class Bucket:
             # Not HEAD: its refusals say nothing of why.
             self._cat(name, 1)
         except _Failed as failed:
-            if failed.trouble.kind is Kind.MISSING:
-                return False
+            if failed.trouble.kind in {Kind.MISSING, Kind.EMPTY}:
+                return failed.trouble.kind is Kind.EMPTY
             raise self._error(
                 f"The archive {self._place()} cannot be looked at", failed, may="read"
             ) from failed.__cause__
@@ -338,6 +342,8 @@ class Bucket:
             **({"profile": account.profile} if account.profile else {}),
         )
         files.retries = 1  # how often is counted above, over all that can go wrong
+        # Now, as it reads files and may ask the machine for its role: that is no request's time.
+        files.connect(timeout=limits.overall)
         return files
 
     def _error(self, beginning: str, failed: _Failed, *, may: str) -> Exception:
