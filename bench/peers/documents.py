@@ -112,7 +112,7 @@ def _server(asked: Asked, number: int, stack: ExitStack) -> int:
         [
             unoserver(asked.installed).with_name("unoserver"),
             *("--port", str(port), "--uno-port", str(office), "--quiet"),
-            *("--user-installation", profile.as_uri()),
+            *("--user-installation", str(profile)),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
