@@ -322,6 +322,19 @@ prepare_validator() {
     return 1
 }
 
+# prepare_sandbox: bubblewrap, with which LibreOffice is kept apart from the machine.
+# Fails, having said in one line what a person has to install, where it cannot.
+prepare_sandbox() {
+    ! command -v bwrap >/dev/null 2>&1 || return 0
+    if has_apt && can_be_root; then
+        apt_lists
+        apt_install "bubblewrap, to keep LibreOffice apart" bubblewrap || true
+        ! command -v bwrap >/dev/null 2>&1 || return 0
+    fi
+    complain "bubblewrap (bwrap) is not installed (Debian, Ubuntu: apt-get install bubblewrap); until then the tests of what LibreOffice is kept from are left out."
+    return 1
+}
+
 # ---- the mail servers of the tests
 
 # Installed with no configuration and started by nobody: the tests run instances of their own. The
