@@ -164,16 +164,25 @@ def _refuse_if_settled(connection: sa.Connection, run: Run, sender: Sequence[str
 
 def _take_over(connection: sa.Connection, run: Run, new_id: int, opening: Opening) -> Renewal:
     """Compare the two runs letter by letter, and give the new one what it may keep."""
-    remade = run.template_sha256 != opening.template_sha256 or _names(connection, run.id) != _names(
-        connection, new_id
+    remade = (
+        run.template_sha256 != opening.template_sha256
+        or _names_beyond(connection, run.id, new_id)
+        or _names_beyond(connection, new_id, run.id)
     )
     changes: list[Change] = []
     kept = 0
-    for old, new in _pairs(connection, run.id, new_id):
-        if (change := _compared(old, new)) is not None:
-            changes.append(change)
-        if old is not None and new is not None:
-            kept += _carry(connection, old, new, remade=remade)
+    for pairs in _pairs(connection, run.id, new_id):
+        carried: list[dict[str, Any]] = []
+        for old, new in pairs:
+            if (change := _compared(old, new)) is not None:
+                changes.append(change)
+            if old is not None and new is not None:
+                values = _carried(old, new, remade=remade)
+                kept += values["pdf"] is not None
+                if any(values.values()):
+                    carried.append({"of": new.id, **values})
+        if carried:
+            connection.execute(_CARRY, carried)
     before = {**run.edition, "template": run.template_sha256, "message": dict(run.wording)}
     after = {
         **opening.edition,
@@ -183,27 +192,38 @@ def _take_over(connection: sa.Connection, run: Run, new_id: int, opening: Openin
     return Renewal(shared=tuple(_differences("", before, after)), changes=changes, kept=kept)
 
 
-def _names(connection: sa.Connection, run_id: int) -> set[str]:
-    """A file was proved against all names of its run: with others it has to be proved again."""
+def _names_beyond(connection: sa.Connection, run_id: int, other_id: int) -> bool:
+    """Whether the run names an authority that the other does not.
+
+    A file was proved against all names of its run: with others it has to be proved again.
+    """
     table = schema.letters
-    return set(
-        connection.scalars(sa.select(table.c.authority_name).where(table.c.run_id == run_id))
+    own, others = (
+        sa.select(table.c.authority_name).where(table.c.run_id == one) for one in (run_id, other_id)
     )
+    return connection.execute(own.except_(others).limit(1)).first() is not None
 
 
 def _pairs(
     connection: sa.Connection, old_id: int, new_id: int
-) -> Iterator[tuple[Any | None, Any | None]]:
-    """The rows of both runs, authority by authority, in the order of the codes."""
+) -> Iterator[list[tuple[Any | None, Any | None]]]:
+    """The rows of both runs, authority by authority, in the order of the codes; some at a time."""
     table = schema.letters
     after = ""
     while True:
-        codes = connection.scalars(
-            sa.select(table.c.authority_code)
-            .where(table.c.run_id.in_((old_id, new_id)), table.c.authority_code > after)
+        # Of each run by itself, so that its index is followed and not the whole of it sorted.
+        next_of_each = (
+            sa.select(table.c.authority_code.label("code"))
+            .where(table.c.run_id == one, table.c.authority_code > after)
             .distinct()
             .order_by(table.c.authority_code)
             .limit(_CHUNK)
+            .subquery()
+            for one in (old_id, new_id)
+        )
+        either = sa.union(*(sa.select(some.c.code) for some in next_of_each)).subquery()
+        codes = connection.scalars(
+            sa.select(either.c.code).order_by(either.c.code).limit(_CHUNK)
         ).all()
         if not codes:
             return
@@ -215,24 +235,23 @@ def _pairs(
                 .order_by(table.c.revision)
             )
         }
-        for code in codes:
-            yield found.get((old_id, code)), found.get((new_id, code))
+        yield [(found.get((old_id, code)), found.get((new_id, code))) for code in codes]
         after = codes[-1]
 
 
-def _carry(connection: sa.Connection, old: Any, new: Any, *, remade: bool) -> int:
-    """Give the new letter what may be kept of the old one; 1 if that is its file, else 0."""
-    table = schema.letters
-    values: dict[str, Any] = {}
-    if old.withheld_at is not None:
-        values |= {"withheld_at": old.withheld_at, "withheld_because": old.withheld_because}
+_KEPT = ("withheld_at", "withheld_because", *MADE)
+_CARRY = (
+    sa.update(schema.letters)
+    .where(schema.letters.c.id == sa.bindparam("of"))
+    .values({name: sa.bindparam(name) for name in _KEPT})
+)
+
+
+def _carried(old: Any, new: Any, *, remade: bool) -> dict[str, Any]:
+    """What the new letter keeps of the old one; a file only if it would be made the same again."""
     same = (old.fields, old.authority_name, new.fault) == (new.fields, new.authority_name, None)
     keeps = old.pdf is not None and same and not remade
-    if keeps:
-        values |= {name: getattr(old, name) for name in MADE}
-    if values:
-        connection.execute(sa.update(table).where(table.c.id == new.id).values(**values))
-    return int(keeps)
+    return {name: getattr(old, name) if keeps or name not in MADE else None for name in _KEPT}
 
 
 def _compared(old: Any | None, new: Any | None) -> Change | None:
