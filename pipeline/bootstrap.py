@@ -148,7 +148,21 @@ def mailbox(settings: Settings) -> Mailbox:
         password=password,
         token=access_tokens(settings) if password is None else None,
         move_to=move_to,
-        verify=not is_loopback(place.host),  # as with the relay: it has not left this machine
+        ca_file=str(settings.path(named.ca_file)) if named.ca_file else None,
+        # It has not left this machine; but whoever names an authority wants it asked.
+        verify=bool(named.ca_file) or not is_loopback(place.host),
+        login_fix=_mailbox_login(settings),
+    )
+
+
+def _mailbox_login(settings: Settings) -> str:
+    """What to put right when the mail server refuses the name or the password."""
+    named, file = settings.reports, settings.read_from
+    mailbox = faults.place("reports.mailbox", file)
+    password = faults.place("reports.password_file", file)
+    return (
+        f"Correct the name before the @ in {mailbox}, or the password in "
+        f"{settings.path(named.password_file)}, which is named by {password}."
     )
 
 

@@ -259,7 +259,8 @@ class Imap:
     LettersError where it has none to give. `ca_file` replaces the system's trusted certificates;
     `security` "none" and `verify` switched off are for a server on this machine only. `move_to` is
     a folder for what was read, made where it is missing. `timeout` is for one command and its
-    answer, in seconds; `limit` is in octets.
+    answer, in seconds; `limit` is in octets. `login_fix` says, in sentences, what to put right when
+    a password is refused.
     """
 
     host: str
@@ -275,6 +276,9 @@ class Imap:
     timeout: float = 60.0
     connect_timeout: float = 30.0
     limit: int = LIMIT
+    login_fix: str = (
+        "Correct the name in reports.mailbox and what the file in reports.password_file holds."
+    )
 
     def __post_init__(self) -> None:
         if (self.password is None) == (self.token is None):
@@ -536,7 +540,7 @@ class _Session:
                     if "STARTTLS" not in self._client.capabilities:
                         raise Misconfigured(
                             f"{server} does not offer STARTTLS, which the settings ask for; "
-                            "nothing was read. Set the security to tls if it takes that."
+                            "nothing was read. Write imaps:// in reports.mailbox if it takes that."
                         )
                     self._client.starttls(self._context)
         except LettersError:
@@ -545,8 +549,11 @@ class _Session:
         except ssl.SSLCertVerificationError as error:
             self.cut()
             raise Unavailable(
-                f"The certificate of {imap.server} is not trusted: {error.verify_message}. "
-                "Nothing was read."
+                f"The certificate of {imap.server} is not trusted: "
+                f"{error.verify_message.rstrip('.')}. Nothing was read. Name the server in "
+                "reports.mailbox as its certificate does, or let whoever runs it renew a "
+                "certificate that has ended; one that was signed by your own authority is trusted "
+                "with that authority's certificate in the file that reports.ca_file names."
             ) from error
         except _FAULTS as error:
             self.cut()
@@ -592,7 +599,7 @@ class _Session:
 
     def _login_refused(self, said: str) -> Misconfigured | Unavailable:
         imap = self.imap
-        fix = "Put the right username and password, or token, into the settings."
+        fix = imap.login_fix
         if imap.token is not None:
             fix = (
                 f"Check that {imap.username} is the mailbox that the access token is for, that "
@@ -696,7 +703,8 @@ def _tls_context(imap: Imap) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=imap.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured(
-            f"The certificates in {imap.ca_file} cannot be read: {error.strerror or error}."
+            f"The certificates in {imap.ca_file}, which reports.ca_file names, cannot be read: "
+            f"{error.strerror or error}. Name a file in PEM form that whoever runs this may read."
         ) from error
     if not imap.verify:
         context.check_hostname = False

@@ -66,7 +66,8 @@ _SPEAK: Final = (
 _OFFERED: Final = "Correct smtp.security (none, starttls or tls) or smtp.port (25, 587 or 465)."
 _TRUST: Final = (
     "Name the relay in smtp.host as its certificate does, or let whoever runs it renew a "
-    "certificate that has ended or is nobody's."
+    "certificate that has ended or is nobody's; one that was signed by your own authority is "
+    "trusted with that authority's certificate in the file that smtp.ca_file names."
 )
 _LOGIN: Final = "Correct smtp.username and what the file in smtp.password_file holds."
 _REFUSED: Final = (
@@ -78,10 +79,17 @@ _LOGINS_BY_OAUTH: Final = (
     "connection is encrypted, or name a file with a password in smtp.password_file."
 )
 _SENDER: Final = (
-    "Let the account at the relay send as that address. If it may only send as mail.sender, leave "
-    "reports.address and reports.key_file empty; deliveries that are planned already keep the "
-    "sender they have, so then give the run up (letters cancel) and begin it anew."
+    "Let whoever runs the relay allow this machine, or the account in smtp.username, to send as "
+    "that address; or set mail.sender, and reports.address if it is set, to one that it takes. If "
+    "it may only send as mail.sender, leave reports.address and reports.key_file empty. Deliveries "
+    "that are planned already keep the sender they have, so then give the run up (letters cancel) "
+    "and begin it anew."
 )
+_ASKED_FOR_LOGIN: Final = (
+    "Set smtp.username, a login for it (smtp.password_file or [oauth2]) and smtp.security as "
+    "whoever runs the relay says."
+)
+_ASK: Final = "If it goes on saying so, ask whoever runs the relay."
 _LOGINS: Final = (
     "Correct smtp.security and smtp.port, as many relays offer a login only once the connection is "
     "encrypted, or leave smtp.username empty."
@@ -111,6 +119,19 @@ class Phase(StrEnum):
     BODY = "body"
     DOT = "dot"
     ANSWERED = "answered"
+
+
+_WHERE: Final = {
+    Phase.IDLE: "unasked",
+    Phase.CONNECT: "at the connection",
+    Phase.MAIL: "at MAIL FROM",
+    Phase.RCPT: "at RCPT TO",
+    Phase.DATA: "at DATA",
+    Phase.BODY: "in the message",
+    Phase.DOT: "at the dot",
+    Phase.ANSWERED: "after the dot",
+}
+"""How far a transaction has come, as people say it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,6 +277,7 @@ class Transport:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.phase = Phase.IDLE
+        self._sender = ""
         self._client: _Client | None = None
         self._tls = _tls_context(relay) if relay.security != "none" else None
 
@@ -327,7 +349,7 @@ class Transport:
         commit_intent: Callable[[Session], bool],
         reports: "_Reports",
     ) -> Outcome:
-        self.phase = Phase.CONNECT
+        self.phase, self._sender = Phase.CONNECT, sender
         try:
             client = self._connected()
         except _TroubleError as trouble:
@@ -336,7 +358,11 @@ class Transport:
             refusal = self._announce(client, sender, recipient, data, reports)
             refusal = refusal or self._body(client, data)
         except _BrokenError as broken:
-            return NotTried(reason=f"At {self.phase}, before the dot: {broken}", trouble=False)
+            return NotTried(
+                reason=f"The relay {self.relay.place} broke off {_WHERE[self.phase]}, before the "
+                f"dot: {broken}",
+                trouble=False,
+            )
         if refusal is not None:
             return refusal
         if not commit_intent(client.session(self.phase)):
@@ -430,18 +456,24 @@ class Transport:
                 return Rejected(reply=reply)
             case _:
                 return NotTried(
-                    reason=f"At {self.phase} the relay said something out of turn: {reply}",
+                    reason=f"The relay {self.relay.place} said something out of turn "
+                    f"{_WHERE[self.phase]}: {_sentence(reply)} {_SPEAK} {_GO_ON}",
                     trouble=True,
                 )
 
     def _trouble(self, reply: Reply) -> NotTried:
-        where = "After the dot" if self.phase is Phase.ANSWERED else f"At {self.phase}"
-        said = f"{where} the relay said: {reply}"
+        place, where, said = self.relay.place, _WHERE[self.phase], _sentence(reply)
         if _ABOUT_SENDER.match(reply.text) or (
             self.phase is Phase.MAIL and reply.code in {501, 550, 551, 553, 554}
         ):
-            said = f"{said.rstrip('.')}. {_SENDER} {_GO_ON}"
-        return NotTried(reason=said, trouble=True)
+            told = f"The relay {place} refused the sender {self._sender} {where}: {said} {_SENDER}"
+        elif reply.code in {530, 534, 538}:
+            told = f"The relay {place} wants a login {where}: {said} {_ASKED_FOR_LOGIN}"
+        elif reply.code == 535:
+            told = f"The relay {place} refused the login {where}: {said} {_LOGIN}"
+        else:
+            told = f"The relay {place} takes nothing at present; it said {where}: {said} {_ASK}"
+        return NotTried(reason=f"{told} {_GO_ON}", trouble=True)
 
     def _is_trouble(self, reply: Reply) -> bool:
         if reply.code in {421, 454, 530, 534, 535, 538} or _ABOUT_SENDER.match(reply.text):
@@ -858,7 +890,8 @@ def _tls_context(relay: Relay) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=relay.ca_file)
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured(
-            f"The certificates in {relay.ca_file} cannot be read: {_named(error)}"
+            f"The certificates in {relay.ca_file}, which smtp.ca_file names, cannot be read: "
+            f"{_named(error)} Name a file in PEM form that whoever runs this may read."
         ) from error
     if not relay.verify:
         context.check_hostname = False
@@ -883,6 +916,11 @@ def _stuffed(data: bytes) -> bytes:
     """The message with a dot more at the start of each line that has one (RFC 5321 4.5.2)."""
     stuffed = data.replace(b"\n.", b"\n..")
     return b"." + stuffed if data.startswith(b".") else stuffed
+
+
+def _sentence(reply: Reply) -> str:
+    said = str(reply).rstrip(". ")
+    return said if said.endswith(("?", "!")) else f"{said}."
 
 
 def _queue_id(text: str) -> str | None:

@@ -29,7 +29,7 @@ _NEVER_EMPTY = (
 )
 _PATHS = (
     *("database.mark", "archive.url", "template.path", "mail.capture"),
-    *("smtp.ca_file", "reports.relay_log"),
+    *("smtp.ca_file", "reports.ca_file", "reports.relay_log"),
     "log.file",
     *("engine.ca_file", "engine.cert_file", "engine.key_file"),
     *SECRET_FILES,
@@ -263,7 +263,10 @@ def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:
         )
     tokens = settings.oauth2.token_url or settings.oauth2.command
     if settings.smtp.username and not settings.smtp.password_file and not tokens:
-        yield "smtp.username is set, so smtp.password_file must name a file with the password."
+        yield (
+            "smtp.username is set, so smtp.password_file must name a file with the password, or "
+            "[oauth2] must say where access tokens come from."
+        )
     for domain in settings.only_to:
         if not _DOMAIN.fullmatch(domain):
             yield (
@@ -386,7 +389,7 @@ def _inconsistent_reports(settings: Settings, file: Path) -> Iterator[str]:
     elif not named.password_file and not (settings.oauth2.token_url or settings.oauth2.command):
         yield (
             "reports.mailbox is on an IMAP server, so reports.password_file must name a file with "
-            "the password."
+            "the password, or [oauth2] must say where access tokens come from."
         )
 
 

@@ -11,6 +11,18 @@ _PORTS = {"imaps": 993, "imap": 143}
 _FORM = "imaps://NAME@HOST/INBOX"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?![0-9]+(/|$))|imaps?//", re.IGNORECASE)
+_SERVER = re.compile(r"(?P<name>[^@/]+@)?(?P<host>[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+)(?P<port>:\d+)?")
+
+
+def _looks_like_a_server(value: str) -> bool:
+    """Whether a path begins with what is a mail server's name rather than a folder's."""
+    found = _SERVER.fullmatch(value.partition("/")[0])
+    if found is None:
+        return False
+    labels = found["host"].lower().split(".")
+    return bool(found["name"] or found["port"] or labels[0] in {"imap", "imaps"} or len(labels) > 2)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImapFolder:
@@ -27,9 +39,20 @@ def imap_folder(value: str) -> ImapFolder | None:
     """The IMAP folder that a setting names; None for the path of a Maildir.
 
     `imaps://` is encrypted at once, `imap://` by STARTTLS. The name may hold an @, and all parts
-    %XX. Raises Misconfigured, without the value: somebody may have put a password into it.
+    %XX. Raises Misconfigured, without the value: somebody may have put a password into it. So it
+    does for what is neither, as a server's name without imaps:// before it.
     """
     if not _URL.match(value):
+        if _SCHEME.match(value):
+            raise Misconfigured(
+                "It begins like a URL and is none; write it as "
+                f"{_FORM}, with two slashes, or give the path of a Maildir."
+            )
+        if _looks_like_a_server(value):
+            raise Misconfigured(
+                f"It looks like a mailbox on a mail server; write it as {_FORM}. If it is the path "
+                "of a Maildir, write the whole path, or ./ before it."
+            )
         return None
     try:
         parts = urlsplit(value)

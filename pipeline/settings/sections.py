@@ -14,7 +14,12 @@ from pydantic_settings import (
 
 from pipeline.delivery import Mode
 from pipeline.errors import Misconfigured
-from pipeline.settings.secret import is_there, read_secret, readable_by_all
+from pipeline.settings.secret import (
+    is_plainly_a_path,
+    is_there,
+    read_secret,
+    readable_by_all,
+)
 
 ENV_PREFIX = "LETTERS_"
 SECRET_FILES = {
@@ -113,6 +118,7 @@ class ReportsSettings(_Section):
     separator: str = "+"
     mailbox: str = ""
     password_file: str = ""
+    ca_file: str = ""
     move_to: str = ""
     relay_log: str = ""
     every: _Whole = Field(default=300, ge=30, le=86_400)
@@ -241,10 +247,15 @@ class Settings(BaseSettings):
         """What the file holds that a setting names, read now; None where it names none.
 
         Raises Misconfigured for a file that cannot be read, or that holds anything but one line of
-        text; neither that nor the name of a file that is not there is ever shown.
+        text. What it holds is never shown, nor is what stands in the place of a file's name, where
+        that might be the secret itself.
         """
         named = self._named(setting)
-        return read_secret(self.path(named), setting=setting, what=what) if named else None
+        if not named:
+            return None
+        file = self.path(named)
+        shown = is_plainly_a_path(named, file)
+        return read_secret(file, setting=setting, what=what, shown=shown)
 
     def secret_file_is_there(self, setting: str) -> bool:
         """Whether a setting names a file that exists, so that its name can be shown."""

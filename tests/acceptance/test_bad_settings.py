@@ -134,7 +134,8 @@ def test_values_that_do_not_go_together_are_named_at_once(site: Site) -> None:
         "mail.mode is redirect, so mail.redirect_to must name the inbox that gets all mail.",
         "smtp.host in FILE: It must be the relay's name or address alone, as in relay.example; "
         "its port goes into smtp.port, and how it is encrypted into smtp.security.",
-        "smtp.username is set, so smtp.password_file must name a file with the password.",
+        "smtp.username is set, so smtp.password_file must name a file with the password, or "
+        "[oauth2] must say where access tokens come from.",
     ]
 
 

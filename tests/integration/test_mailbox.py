@@ -14,10 +14,13 @@ from typing import Any, Self
 
 import pytest
 
+from pipeline import bootstrap
 from pipeline.errors import Misconfigured, Unavailable
 from pipeline.mailbox import Cursor, Imap, Mail, Mailbox, Maildir, Unreadable
 from pipeline.transport import Relay, Transport
+from tests import relays
 from tests.dovecot import PASSWORD, TOKEN, USER, Dovecot, running_dovecot
+from tests.integration.test_checks import site
 from tests.postfix import running_postfix
 from tests.servers import folder
 
@@ -342,6 +345,41 @@ def test_an_untrusted_certificate_gets_no_password(
     (tmp_path / "ca.pem").write_text("no certificate", "utf-8")
     with pytest.raises(Misconfigured, match="cannot be read"):
         whole(imap(dovecot, security=security, ca_file=str(tmp_path / "ca.pem")))
+
+
+def test_a_mailbox_s_own_authority_is_asked_where_it_is_named(
+    dovecot: Dovecot, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text(PASSWORD, "utf-8")
+    named = {
+        "mailbox": f"imaps://{USER}@127.0.0.1:{dovecot.tls_port}/INBOX",
+        "password_file": str(password),
+        "ca_file": str(dovecot.authority),
+    }
+    dovecot.put(REPORT, "1.a.host")
+    assert len(whole(bootstrap.mailbox(site(tmp_path, reports=named)))) == 1
+    other = relays.make_certificates(tmp_path)
+    settings = site(tmp_path, reports={**named, "ca_file": str(other.authority)})
+    with pytest.raises(Unavailable, match=r"is not trusted: .* that reports\.ca_file names"):
+        whole(bootstrap.mailbox(settings))
+    settings = site(tmp_path, reports={**named, "ca_file": str(tmp_path / "no.pem")})
+    with pytest.raises(Misconfigured, match=r"no\.pem, which reports\.ca_file names, cannot be"):
+        whole(bootstrap.mailbox(settings))
+    password.write_text("wrong", "utf-8")
+    with pytest.raises(Misconfigured) as caught:
+        whole(bootstrap.mailbox(site(tmp_path, reports=named)))
+    told = str(caught.value)
+    assert f"refused the login of {USER}" in told
+    assert "before the @ in reports.mailbox in " in told
+    assert f"the password in {password}, which is named by reports.password_file in " in told
+    # where the environment says so, it is there that it is mended
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LETTERS_REPORTS__PASSWORD_FILE", str(password))
+        with pytest.raises(
+            Misconfigured, match="in the environment's LETTERS_REPORTS__PASSWORD_FI"
+        ):
+            whole(bootstrap.mailbox(site(tmp_path, reports=named)))
 
 
 @pytest.mark.parametrize(

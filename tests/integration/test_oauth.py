@@ -793,7 +793,11 @@ def test_a_relay_that_insists_on_its_own_sender_marks_no_letter_as_refused(
     with pytest.raises(Unavailable) as caught:
         dispatch(db, archive, run, out(settings, tmp_path, "bounces@ombudsman.test"))
     assert said in str(caught.value)
-    assert "Let the account at the relay send as that address." in str(caught.value)
+    told = str(caught.value)
+    assert (
+        f"The relay 127.0.0.1 port {relay.port} refused the sender bounces@ombudsman.test" in told
+    )
+    assert "the account in smtp.username, to send as that address; or set mail.sender" in told
     assert states(db) == [(State.QUEUED.value, 0)] * 2
     # Once the account may, the same letters go.
     relay.refuses = ""
@@ -866,7 +870,7 @@ def test_the_check_says_what_is_wrong_with_tokens(
     assert "oauth2.scope" in one.fix
     (tmp_path / "client-secret").unlink()
     one = checked(settings)["relay login"]
-    assert "client secret file that oauth2.client_secret_file names cannot be read" in one.fix
+    assert f"The client secret file {tmp_path}/client-secret, which oauth2" in one.fix
     assert SECRET not in repr(one)
 
 
@@ -1053,5 +1057,7 @@ def test_a_username_needs_a_password_or_tokens(tmp_path: Path) -> None:
 def test_certificates_of_the_relay_that_cannot_be_read(tmp_path: Path) -> None:
     smtp = {"ca_file": str(tmp_path / "no.pem"), "security": "tls"}
     settings = site(tmp_path, mail={"mode": "live"}, smtp=smtp)
-    with pytest.raises(Misconfigured, match=r"no\.pem cannot be read"):
+    with pytest.raises(
+        Misconfigured, match=r"no\.pem, which smtp\.ca_file names, cannot be read: No such"
+    ):
         Transport(known_relay(settings))

@@ -236,6 +236,31 @@ def test_what_concerns_every_letter_is_trouble(point: str, said: bytes) -> None:
         assert outcome.trouble
         assert intent.seen == []
         assert server.messages == []
+        # whole sentences: which relay, what it said, what to do
+        assert outcome.reason.startswith(f"The relay 127.0.0.1 port {server.port} ")
+        assert said is DROP or said.decode().strip().removeprefix("HTTP/1.1") in outcome.reason
+        assert outcome.reason.endswith("waits, and goes out when this is run again.")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "553 5.7.1 not yours",
+            f"refused the sender {SENDER} at MAIL FROM: 553 5.7.1 not yours. Let",
+        ),
+        (
+            "530 5.7.0 who are you?",
+            "wants a login at MAIL FROM: 530 5.7.0 who are you? Set smtp.us",
+        ),
+        ("451 4.7.5 busy", "takes nothing at present; it said at MAIL FROM: 451 4.7.5 busy. If it"),
+    ],
+)
+def test_what_a_relay_says_of_our_sender_is_told_with_what_to_do(said: str, told: str) -> None:
+    with WaywardRelay({"MAIL": f"{said}\r\n".encode()}) as server:
+        outcome, _ = send(server)
+    assert isinstance(outcome, NotTried)
+    assert outcome.reason.startswith(f"The relay 127.0.0.1 port {server.port} {told}")
 
 
 def test_a_sender_refused_for_the_message_s_size_is_the_message_s_own_affair() -> None:

@@ -275,7 +275,8 @@ ALONE = (
         ("mail = 'live'", "FILE: mail is a section; write [mail] and its keys below it."),
         (
             "[smtp]\nusername = 'letters'",
-            "smtp.username is set, so smtp.password_file must name a file with the password.",
+            "smtp.username is set, so smtp.password_file must name a file with the password, or "
+            "[oauth2] must say where access tokens come from.",
         ),
         (
             "[archive]\nurl = '~nobody-of-this-name/archive'",
@@ -458,6 +459,27 @@ def test_a_password_in_place_of_its_file_is_not_repeated(tmp_path: Path) -> None
     with pytest.raises(Misconfigured, match=r"smtp\.password_file names cannot be read") as raised:
         settings.password()
     assert "swordfish" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize(
+    ("named", "is_shown"),
+    [
+        ("/srv/no-such-folder/swordfish", False),
+        ("/swordfish", False),
+        ("sword/fish", False),
+        ("{tmp}/swordfish", True),
+        ("./swordfish", True),
+        ("swordfish.key", True),
+    ],
+)
+def test_a_file_that_is_not_there_is_named_where_it_can_be_no_secret(
+    tmp_path: Path, named: str, *, is_shown: bool
+) -> None:
+    toml = f"[smtp]\nusername = 'u'\npassword_file = '{named.format(tmp=tmp_path)}'"
+    with pytest.raises(Misconfigured, match=r"cannot be read: No such file") as raised:
+        loaded(tmp_path, toml).password()
+    assert ("fish" in str(raised.value)) is is_shown
+    assert "smtp.password_file" in str(raised.value)
 
 
 def test_a_pipe_for_a_password_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:

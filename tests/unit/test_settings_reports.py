@@ -11,7 +11,18 @@ from tests.unit.test_settings import loaded, no_settings_in_the_environment, ref
 __all__ = ["no_settings_in_the_environment"]  # a fixture
 
 
-@pytest.mark.parametrize("path", ["var/bounces", "/srv/mail/bounces", "bounces@x", "~/Maildir"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "var/bounces",
+        "/srv/mail/bounces",
+        "bounces@x",
+        "~/Maildir",
+        "mail.old/x",
+        "./a@b.test",
+        "imap/x",
+    ],
+)
 def test_a_path_is_a_maildir_s(path: str) -> None:
     assert imap_folder(path) is None
 
@@ -53,6 +64,14 @@ def test_a_url_names_a_folder_and_whose_it_is(
         "imaps://a@h.example/INBOX?x=1",
         "imaps://a@h.example/INBOX#x",
         "pop3://a@h.example",
+        "imapss://a@h.example/INBOX",
+        "imap:/a@h.example/INBOX",
+        "imaps:a@h.example",
+        "imaps//a@h.example/INBOX",
+        "a@h.example/INBOX",
+        "a@h.example:993",
+        "imap.example/INBOX",
+        "mail.h.example",
         "https://h.example/inbox",
         "imaps://a:hunter2@h.example/INBOX",
     ],
