@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 from bench import contender
 from bench.authorities import YEAR
 from bench.contender import Asked
-from pipeline import bootstrap, run, settings
+from pipeline import bootstrap, migrate, run, settings
 from pipeline.engines.local import LocalEngine
 from pipeline.ledger import letters, runs
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
@@ -57,6 +58,14 @@ def site(asked: Asked) -> Settings:
             del os.environ[name]
     os.environ.update(environment(asked, told))
     return settings.load()
+
+
+def upgraded(asked: Asked) -> Settings:
+    """The same, with the ledger's tables made."""
+    wired = site(asked)
+    with closing(bootstrap.open_ledger(wired)) as ledger:
+        migrate.upgrade(ledger)
+    return wired
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Some:
 def main() -> None:
     """Open the year's run if there is none, and prepare what is not prepared."""
     asked = contender.asked()
-    wired = site(asked)
+    wired = upgraded(asked)
     until = next((float(one[6:]) for one in asked.more if one.startswith("until=")), 1.0)
     with bootstrap.pipeline(wired, writes=True) as pipeline:
         begun = time.monotonic()

@@ -398,10 +398,8 @@ def _resumed(bench: Bench, lane: Contender, count: int) -> object:
     nothing = time.monotonic() - begun
     assert done.returncode == 0
     print(f"\ngoing on with a run of {count:,} letters ({lane.name}, 2 at once)")
-    print(
-        f"  a tenth is missing, {rest.letters} letters: {tenth.whole:>7.1f} s, all programs started"
-    )
-    print(f"  nothing is missing:             {nothing:>7.1f} s, nothing started but the command")
+    print(f"  {rest.letters} letters are missing: {tenth.whole:.1f} s, with every program's start")
+    print(f"  nothing is missing: {nothing:.1f} s, with the start of Python alone")
     return {"letters": count, "tenth": asdict(tenth), "nothing": nothing}
 
 
@@ -430,7 +428,7 @@ def _ledgers(bench: Bench, count: int) -> object:
         _say(f"the ledger alone: {name}")
         url = "" if name == "SQLite" else bench.postgres.url(bench.postgres.create())
         asked = bench.asked("ledger", count, 2, *([f"ledger={url}"] if url else []))
-        wired = ours.site(asked)
+        wired = ours.upgraded(asked)
         with bootstrap.pipeline(wired, writes=True) as pipeline:
             begun = time.monotonic()
             opened = run.open_run(pipeline, authorities.YEAR, person="b", progress=ours.Silent())
@@ -449,7 +447,7 @@ def _ledgers(bench: Bench, count: int) -> object:
 def _where(bench: Bench, lane: Contender, count: int) -> object:
     """How long each part of making one letter takes, in one lane, in this process, on SQLite."""
     _say(f"where the time goes: {lane.name}")
-    wired = ours.site(bench.asked("where", count + 10, 1, *lane.more))
+    wired = ours.upgraded(bench.asked("where", count + 10, 1, *lane.more))
     spent: dict[str, float] = {}
     from pipeline import convert, proof  # noqa: PLC0415 - to be watched where they are
 
