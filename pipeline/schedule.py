@@ -55,7 +55,8 @@ class Start:
 
     `news`: this tick has changed or found something that was not so before. `result` is how the
     year's run stands, where the tick looked at it, and `next_try` when a delivery that was put off
-    is tried again.
+    is tried again. `awaits_word`: the year was given up and opened anew, and nobody has said yet
+    that it may go; `kept_back` is how many deliveries wait as mail may not go to their domains.
     """
 
     year: int
@@ -65,6 +66,8 @@ class Start:
     news: bool = False
     result: Result | None = None
     next_try: datetime | None = None
+    awaits_word: bool = False
+    kept_back: int = 0
 
     @property
     def needs_a_person(self) -> bool:
@@ -81,7 +84,7 @@ class Start:
             or not sum(summary.letters.values())
             or (
                 self.standing is Standing.OPEN
-                and (self.result.awaiting or self.result.run.paused_at)
+                and (self.result.awaiting or self.result.run.paused_at or self.awaits_word)
             )
         )
 
@@ -350,11 +353,10 @@ class _Tick:
         )
         with self._held(hold):
             whole = hold.first or before is None or _unmade(before) > 0
-            result = (
-                self._made(start.year)
-                if start.step is Step.PREPARE
-                else (self._sent(start.year, before, whole=whole))
-            )
+            if start.step is Step.PREPARE or (before is not None and before.awaits_word):
+                result = self._made(start.year)
+            else:
+                result = self._sent(start.year, before, whole=whole)
             after = self._open(start, result.run)
             if self._is_over(after):
                 starts.done(self.pipeline.ledger, hold, run_id=result.run.id, now=self._clock())
@@ -378,11 +380,15 @@ class _Tick:
 
     def _open(self, start: Start, found: Run) -> Start:
         result = run.stands(self.pipeline, found)
+        opened = replace(start, standing=Standing.OPEN, result=result)
+        if start.step is Step.PREPARE:
+            return opened
+        ledger, outbox = self.pipeline.ledger, self.pipeline.outbox
         return replace(
-            start,
-            standing=Standing.OPEN,
-            result=result,
-            next_try=self._next_due(result.run) if start.step is Step.DISPATCH else None,
+            opened,
+            next_try=self._next_due(result.run),
+            awaits_word=starts.awaits_word(ledger, result.run, outbox.mode),
+            kept_back=deliveries.kept_back(ledger, result.run.id, outbox.mode, outbox.only_to),
         )
 
     def _next_due(self, found: Run) -> datetime | None:
@@ -397,7 +403,8 @@ class _Tick:
         assert start.result is not None  # noqa: S101 - it is open
         if _unmade(start):
             return True
-        if start.step is Step.PREPARE or start.result.awaiting or start.result.run.paused_at:
+        waits = start.result.awaiting or start.result.run.paused_at or start.awaits_word
+        if start.step is Step.PREPARE or waits:
             return self._is_over(start)
         # A delivery in hand or in doubt may be a dead process's, which sending takes back.
         queued = start.result.summary.deliveries[State.QUEUED.value]
@@ -415,7 +422,7 @@ class _Tick:
         if starts.unsettled(start.result.summary, mode) or start.result.summary.unplanned:
             return False
         # Where there was nothing to send at all, nobody may have said yet that this is right.
-        waits = start.result.awaiting or start.result.run.paused_at
+        waits = start.result.awaiting or start.result.run.paused_at or start.awaits_word
         return bool(sum(start.result.summary.deliveries.values()) or not waits)
 
     def _take(self, start: Start, *, begins: bool) -> Hold | None:

@@ -68,7 +68,9 @@ def resume(
     """Let a paused year go on, or release a letter that was withheld.
 
     letters resume 2020 takes the pause away; letters resume stevenage --year 2020 releases one
-    letter. Neither sends anything by itself: letters send YEAR does, or the schedule.
+    letter. Neither sends anything by itself: letters send YEAR does, or the schedule. An approval
+    that was given while a letter was withheld ends when the letter is released, as it did not
+    cover that it goes.
     """
     whole = _year_in(what, year)
     with bootstrap.pipeline(settings_now(), writes=True) as pipeline:
@@ -89,11 +91,18 @@ def resume(
             )
             name = f"The letter to {letter.authority_name}"
             told = f"{name} {'is released' if new else 'was not withheld'}."
+        wanted = run.approvals_wanted(pipeline, found)
     if as_json:
-        print_json({"year": found.year, "what": what, "new": new})
+        print_json({"year": found.year, "what": what, "new": new, "awaiting_approvals": wanted})
     else:
         out.print(told, markup=False, style="bold")
-        if new:
+        if new and wanted:
+            people = counted(wanted, "more person", "more people")
+            out.print(
+                f"{people} must approve first (whoever approved while a letter was withheld has "
+                f"not approved that it goes): letters approve {found.year}"
+            )
+        elif new:
             out.print(f"To send: letters send {found.year}")
 
 
@@ -113,9 +122,12 @@ def cancel(
     """Cancel a year's run, or withhold one letter.
 
     letters cancel 2020 --reason TEXT gives the run up, so that the year can be opened anew; it is
-    refused once anything has gone to an authority. letters cancel 2020 --unsent withholds what has
-    not gone. letters cancel stevenage --year 2020 withholds one letter; letters resume releases it.
-    What has been sent stays sent, and everything stays on record.
+    refused once anything has gone to an authority. The schedule leaves it to a person to open it
+    anew (letters prepare) and to say that it may go (letters approve or letters send).
+
+    letters cancel 2020 --unsent withholds what has not gone. letters cancel stevenage --year 2020
+    withholds one letter; letters resume releases it. What has been sent stays sent, and everything
+    stays on record.
     """
     whole = _year_in(what, year)
     if unsent and not whole:
@@ -142,8 +154,8 @@ def cancel(
             done = holds.Withheld(letters=0, deliveries=cancelled)
             told = (
                 f"The run of {found.year} is cancelled. "
-                f"To open the year anew: letters prepare {found.year}. Once that has begun and its "
-                "time has come, a running schedule sends it."
+                f"To open the year anew: letters prepare {found.year}. The schedule does not send "
+                f"it by itself then; letters send {found.year} does."
             )
     if as_json:
         print_json({"year": found.year, "what": what, **asdict(done)})

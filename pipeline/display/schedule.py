@@ -240,9 +240,19 @@ def _reason(start: Start, result: Result, states: str) -> str:
     if result.awaiting:
         people = counted(result.awaiting, "more person", "more people")
         return f"{people} must approve them: letters approve {year}"
+    if start.awaits_word:
+        return (
+            "an earlier run of the year was cancelled, so the schedule leaves it to a person to "
+            f"say that this one may go. To send it: letters send {year}"
+        )
     again = "."
+    if start.kept_back:
+        again = (
+            f"; {start.kept_back:,} {'waits' if start.kept_back == 1 else 'wait'} because mail may "
+            "go to some domains only (mail.only_to_domains)."
+        )
     if start.next_try is not None:
-        again = f"; the next try is on {_when(start.next_try)}."
+        again = f"{again[:-1]}; the next try is on {_when(start.next_try)}."
     return f"{states or 'nothing is sent yet'}{again}"
 
 
@@ -300,6 +310,8 @@ def _facts(start: Start) -> dict[str, Any]:
             "counts": start.result.summary.deliveries,
             "awaiting_approvals": start.result.awaiting,
             "paused": start.result.run.paused_at is not None,
+            "awaits_word": start.awaits_word,
+            "kept_back": start.kept_back,
             "next_try": None if start.next_try is None else _iso(start.next_try),
         }
     return told

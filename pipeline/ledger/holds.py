@@ -198,7 +198,8 @@ def release(
     """Let a withheld letter go again; False if it was not withheld.
 
     Whom it was withheld from gets it in a new message, in each mode in which it was, as a cancelled
-    delivery stays cancelled.
+    delivery stays cancelled. Who approved the run while it was withheld has not approved that it
+    goes: those approvals end.
     """
     table = schema.letters
     with db.write() as connection:
@@ -210,6 +211,7 @@ def release(
         )
         if done.rowcount != 1:
             return False
+        ended = _end_approvals(connection, run, letter_id)
         events.note(
             connection,
             Event.LETTER_RELEASED,
@@ -217,10 +219,41 @@ def release(
             run_id=run.id,
             letter_id=letter_id,
             person=person,
+            data={"approvals_ended": ended} if ended else {},
         )
         for mode in Mode:
             _owed(connection, run, letter_id, replace(sender, mode=mode), person=person, now=now)
     return True
+
+
+def _end_approvals(connection: sa.Connection, run: Run, letter_id: int) -> list[str]:
+    """End the approvals given since the letter was withheld; whose they were."""
+    a, e = schema.approvals, schema.events
+    # By the order of the entries, not by their time: whoever holds the run's lock writes alone.
+    withheld = connection.scalar(
+        sa.select(sa.func.max(e.c.id)).where(
+            e.c.letter_id == letter_id, e.c.kind == Event.LETTER_WITHHELD.value
+        )
+    )
+    if withheld is None:
+        return []
+    given = connection.execute(
+        sa.select(e.c.person, e.c.data)
+        .where(e.c.id > withheld, e.c.run_id == run.id, e.c.kind == Event.RUN_APPROVED.value)
+        .order_by(e.c.id)
+    ).all()
+    ended = []
+    for one in given:
+        done = connection.execute(
+            sa.delete(a).where(
+                a.c.run_id == run.id,
+                a.c.person == one.person,
+                a.c.digest == one.data["digest"],
+            )
+        )
+        if done.rowcount:
+            ended.append(one.person)
+    return ended
 
 
 def _owed(

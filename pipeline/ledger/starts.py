@@ -111,6 +111,35 @@ def given_up(db: Database, year: int) -> bool:
     return newest is not None and live is None
 
 
+def awaits_word(db: Database, run: Run, mode: Mode) -> bool:
+    """Whether nobody has said yet that the run may go, which was opened after one was given up.
+
+    Who gave up an earlier run of the year stopped the schedule. A person's approval of this run
+    sets it going again, or what a person has begun to send of it in this mode.
+    """
+    r, e, a = schema.runs, schema.events, schema.approvals
+    m, table = schema.messages, schema.letters
+    with db.read() as connection:
+        if not connection.scalar(
+            sa.select(
+                sa.exists().where(
+                    r.c.year == run.year,
+                    r.c.id < run.id,
+                    e.c.run_id == r.c.id,
+                    e.c.kind == Event.RUN_CANCELLED.value,
+                )
+            )
+        ):
+            return False
+        said = sa.or_(
+            sa.exists().where(a.c.run_id == run.id),
+            sa.exists().where(
+                table.c.run_id == run.id, m.c.letter_id == table.c.id, m.c.mode == mode.value
+            ),
+        )
+        return not connection.scalar(sa.select(said))
+
+
 def take(
     db: Database,
     year: int,

@@ -325,3 +325,25 @@ def test_an_approval_of_a_run_that_is_gone_is_refused(db: Database) -> None:
     with pytest.raises(Refused, match="refreshed or cancelled"):
         runs.approve(db, run, person="Ann", now=NOW + timedelta(minutes=1))
     assert OPENING.year == run.year
+
+
+def test_an_approval_given_while_a_letter_was_withheld_does_not_cover_it(db: Database) -> None:
+    run = opened(db)
+    prepare_all(db, run)
+    withheld = ids(db, run)["A"]
+    runs.approve(db, run, person="Before", now=NOW)
+    holds.withhold(db, run, withheld, **WHY)
+    runs.approve(db, run, person="Meanwhile", now=NOW)
+    assert runs.approvers(db, run) == ["Before", "Meanwhile"]
+    assert holds.release(db, run, withheld, LIVE, person="Ann", now=NOW)
+    assert runs.approvers(db, run) == ["Before"], "who saw it among those that go"
+    e = schema.events
+    with db.read() as connection:
+        data = connection.scalar(sa.select(e.c.data).where(e.c.kind == "letter_released"))
+    assert data == {"approvals_ended": ["Meanwhile"]}
+    runs.approve(db, run, person="Meanwhile", now=NOW)
+    assert runs.approvers(db, run) == ["Before", "Meanwhile"]
+    # what nobody approved meanwhile ends nothing
+    holds.withhold(db, run, withheld, **WHY)
+    assert holds.release(db, run, withheld, LIVE, person="Ann", now=NOW)
+    assert runs.approvers(db, run) == ["Before", "Meanwhile"]

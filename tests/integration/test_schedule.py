@@ -19,8 +19,10 @@ from pipeline.convert import Converter, find_office
 from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox
+from pipeline.display.console import out
+from pipeline.display.schedule import Teller
 from pipeline.errors import Misconfigured, Unavailable
-from pipeline.ledger import holds, runs, starts, story
+from pipeline.ledger import holds, messages, runs, starts, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -431,6 +433,37 @@ def test_what_is_cancelled_while_it_waits_is_left_alone_until_it_is_opened_again
     assert office.mails == MAILS
 
 
+def test_a_year_that_was_cancelled_and_opened_again_waits_for_a_person(office: Office) -> None:
+    office.tick(PREPARE)
+    holds.cancel(office.db, office.run, because="wrong figures", person="Ann", now=PREPARE)
+    run.prepared_run(office.pipeline, office.engine, 2020, person="Ann", progress=Silence())
+    assert office.mails == 0
+    teller, found = Teller(), office.untroubled(DISPATCH)
+    waiting = only(found, Step.DISPATCH)
+    assert (waiting.standing, waiting.news, waiting.awaits_word) == (Standing.OPEN, True, True)
+    assert (found.exit_code, waiting.needs_a_person) == (1, True)
+    with out.capture() as said:
+        teller.tell(found)
+        teller.tell(office.untroubled(DISPATCH + HOUR))
+    assert said.get().count("To send it: letters send 2020") == 1, "once"
+    assert office.news(DISPATCH + 30 * DAY) == []
+    assert office.mails == 0
+    office.by_hand()
+    assert office.news(DISPATCH + 31 * DAY) == SENT
+    assert office.mails == MAILS
+
+
+def test_what_a_person_has_begun_to_send_anew_is_gone_on_with(office: Office) -> None:
+    office.tick(PREPARE)
+    holds.cancel(office.db, office.run, because="wrong figures", person="Ann", now=PREPARE)
+    run.prepared_run(office.pipeline, office.engine, 2020, person="Ann", progress=Silence())
+    office.tick(DISPATCH)
+    messages.plan(office.db, office.run.id, office.pipeline.outbox.sender, now=DISPATCH)
+    assert office.mails == 0
+    assert office.news(DISPATCH + HOUR) == SENT
+    assert office.mails == MAILS
+
+
 def test_a_refreshed_run_is_not_a_cancelled_one(office: Office) -> None:
     office.tick(PREPARE)
     with office.db.write() as connection:
@@ -581,8 +614,12 @@ def test_what_mail_may_not_go_to_is_no_work_until_it_may(office: Office) -> None
     limited = replace(free, outbox=replace(free.outbox, only_to=("elsewhere.test",)))
     office.pipeline = limited
     office.tick(PREPARE)
-    begun = only(office.untroubled(DISPATCH), Step.DISPATCH)
+    found = office.untroubled(DISPATCH)
+    begun = only(found, Step.DISPATCH)
     assert (begun.standing, begun.news, begun.next_try) == (Standing.OPEN, True, None)
+    with out.capture() as said:
+        Teller().tell(found)
+    assert f"{MAILS} wait because mail may go to some domains only" in said.get()
     again = only(office.untroubled(DISPATCH + timedelta(minutes=1)), Step.DISPATCH)
     assert (again.standing, again.news, again.next_try) == (Standing.OPEN, False, None)
     assert office.mails == 0
