@@ -8,8 +8,9 @@ from pipeline.archive import Archive
 from pipeline.delivery import Mode, State
 from pipeline.display.console import counted, out, say, style_of
 from pipeline.evidence import Reading, Unsettled
-from pipeline.ledger.reports import Moved, Waiting
+from pipeline.ledger.reports import CameBack, Moved, Waiting
 from pipeline.london import LONDON
+from pipeline.report import Reason
 from pipeline.schema import Returned
 
 SHOWN = 20
@@ -77,6 +78,34 @@ def _print_unsettled(one: Unsettled) -> None:
     say(out, f"{one.sent.recipient}: {_line(one.reason)}", indent=4)
 
 
+def print_came_back(came_back: Sequence[CameBack]) -> None:
+    """The letters that did not arrive, by why."""
+    if not came_back:
+        return
+    letters = counted(len(came_back), "letter has come back", "letters have come back")
+    say(out, f"{letters}:", style="bold yellow")
+    for reason in Reason:
+        alike = [one for one in came_back if one.reason is reason]
+        if alike:
+            say(out, f"{reason.value}: {len(alike):,}", indent=2, style="bold")
+        for one in alike[:SHOWN]:
+            when = f", {_moment(one.at)}" if one.at is not None else ""
+            say(
+                out,
+                f"{_whose(one.sent)}, letter of {one.sent.year}{_rehearsed(one.sent.mode)}: "
+                f"{one.sent.recipient}{when}",
+                indent=4,
+            )
+        if len(alike) > SHOWN:
+            say(out, f"and {len(alike) - SHOWN:,} more; --json lists them all", indent=4)
+    say(
+        out,
+        "letters show AUTHORITY tells the other server's words; letters resend AUTHORITY --to "
+        "ADDRESS --reason TEXT sends another copy.",
+    )
+    out.print()
+
+
 def print_waiting(waiting: Sequence[Waiting], archive: Archive) -> None:
     """All that a person has to look at."""
     if not waiting:
@@ -89,9 +118,8 @@ def _print_waiting(waiting: Sequence[Waiting], total: int, archive: Archive) -> 
     mails = counted(total, "returned mail waits", "returned mails wait")
     say(out, f"{mails} for a person:", style="bold yellow")
     for one in waiting:
-        read = one.read_at.astimezone(LONDON)
-        day = f"{read.day} {read:%B %Y, %H:%M}"
-        say(out, f"{one.id:>4}  {_KINDS[one.kind][0]}, read {day}", indent=2, style="bold")
+        kind, day = _KINDS[one.kind][0], _moment(one.read_at)
+        say(out, f"{one.id:>4}  {kind}, read {day}", indent=2, style="bold")
         if one.sender or one.subject:
             say(out, f"from {one.sender or 'nobody'}: {one.subject or 'no subject'}", indent=8)
         if one.reason:
@@ -103,14 +131,20 @@ def _print_waiting(waiting: Sequence[Waiting], total: int, archive: Archive) -> 
     say(
         out,
         "Look at each in a mail program, and put that on record: letters reports --seen NUMBER "
-        "--note TEXT",
+        "--note TEXT. Several at once: --seen 12,14-20",
     )
 
 
-def print_seen(one: Waiting, left: int) -> None:
-    """That somebody has looked at a mail."""
-    assert one.seen_by is not None  # noqa: S101 - it is what was just put on record
-    say(out, f"The returned mail {one.id} was looked at by {one.seen_by}.", style="bold")
+def print_seen(seen: Sequence[Waiting], person: str, left: int) -> None:
+    """That somebody has looked at mails."""
+    which = ", ".join(str(one.id) for one in seen)
+    mails = f"The returned mail {which} was" if len(seen) == 1 else f"{len(seen):,} returned mails"
+    told = (
+        f"{mails} looked at by {person}."
+        if len(seen) == 1
+        else (f"{mails} were looked at by {person}: {which}.")
+    )
+    say(out, told, style="bold")
     more = counted(left, "returned mail waits", "returned mails wait")
     say(out, f"{more} for a person." if left else "No other waits for a person.")
 
@@ -205,6 +239,27 @@ def _moved_facts(one: Moved) -> dict[str, Any]:
         "to": one.target.value,
         "because": one.because,
     }
+
+
+def came_back_facts(one: CameBack) -> dict[str, Any]:
+    """One letter that did not arrive."""
+    return {
+        "delivery": one.sent.delivery_id,
+        "year": one.sent.year,
+        "authority": one.sent.authority,
+        "name": one.sent.name,
+        "recipient": one.sent.recipient,
+        "mode": one.sent.mode.value,
+        "at": _iso(one.at),
+        "reason": one.reason.name.lower(),
+        "status": one.status,
+        "said": one.said,
+    }
+
+
+def _moment(at: datetime) -> str:
+    local = at.astimezone(LONDON)
+    return f"{local.day} {local:%B %Y, %H:%M}"
 
 
 def _whose(one: Any) -> str:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import NEEDS_A_PERSON, Mode, State
-from pipeline.ledger.reports import FOR_A_PERSON
+from pipeline.ledger.reports import FOR_A_PERSON, waiting_within
 from pipeline.schema import Returned, Step
 
 
@@ -57,7 +57,7 @@ class Counts:
 
 def count(db: Database) -> Counts:
     """Count everything."""
-    r, s, relays, mail = schema.runs, schema.starts, schema.relays, schema.returned_mail
+    r, s, relays = schema.runs, schema.starts, schema.relays
     with db.read() as connection:
         live = connection.execute(
             sa.select(r.c.year, r.c.paused_at).where(r.c.cancelled_at.is_(None))
@@ -101,18 +101,7 @@ def count(db: Database) -> Counts:
                 )
                 for row in connection.execute(sa.select(s).order_by(s.c.year, s.c.id))
             ],
-            returned=dict.fromkeys(FOR_A_PERSON, 0)
-            | {
-                Returned(row[0]): row[1]
-                for row in connection.execute(
-                    sa.select(mail.c.kind, sa.func.count())
-                    .where(
-                        mail.c.seen_at.is_(None),
-                        mail.c.kind.in_([kind.value for kind in FOR_A_PERSON]),
-                    )
-                    .group_by(mail.c.kind)
-                )
-            },
+            returned=dict.fromkeys(FOR_A_PERSON, 0) | waiting_within(connection),
         )
 
 

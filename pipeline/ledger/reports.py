@@ -17,7 +17,7 @@ from pipeline.database import Database
 from pipeline.delivery import LEASED, OPEN, Mode, State, may_follow
 from pipeline.errors import Refused
 from pipeline.ledger import events
-from pipeline.report import Kind
+from pipeline.report import Kind, Reason, reason_of
 from pipeline.schema import Event, Returned
 
 RELAY_LOG = "relay_log"
@@ -145,6 +145,20 @@ class Handed:
     queue_id: str
     intent_at: datetime
     taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameBack:
+    """A letter that did not arrive: whose it is, when that was reported, and why.
+
+    `at` and `said` are None and "" where no report is on record but a person's word.
+    """
+
+    sent: Sent
+    at: datetime | None
+    reason: Reason
+    status: str
+    said: str
 
 
 # ---- finding deliveries
@@ -580,36 +594,93 @@ def waiting(db: Database, *, after: int = 0, limit: int | None = None) -> list[W
 
 def count_waiting(db: Database) -> dict[Returned, int]:
     """How many of each kind somebody has to look at and nobody has yet."""
-    mail = schema.returned_mail
     with db.read() as connection:
-        rows = connection.execute(
-            sa.select(mail.c.kind, sa.func.count()).where(*_unseen()).group_by(mail.c.kind)
-        ).all()
+        return waiting_within(connection)
+
+
+def waiting_within(connection: sa.Connection) -> dict[Returned, int]:
+    """The same within a transaction; kinds of which there is none are left out."""
+    mail = schema.returned_mail
+    rows = connection.execute(
+        sa.select(mail.c.kind, sa.func.count()).where(*_unseen()).group_by(mail.c.kind)
+    )
     return {Returned(row[0]): row[1] for row in rows}
 
 
-def mark_seen(db: Database, mail_id: int, *, note: str, person: str, now: datetime) -> Waiting:
-    """Put on record that somebody has looked at a mail, and what came of it; the mail.
+def came_back(db: Database) -> list[CameBack]:
+    """The letters that did not arrive and were not made up for since, by year and authority.
 
-    Raises Refused for one that does not exist, waits for nobody or was looked at already.
+    Not those of runs that were given up, nor those that are withheld.
     """
-    mail = schema.returned_mail
-    with db.write() as connection:
-        done = connection.execute(
-            sa.update(mail)
-            .where(*_unseen(), mail.c.id == mail_id)
-            .values(seen_at=now, seen_by=person, seen_note=note)
-        )
-        row = connection.execute(sa.select(mail).where(mail.c.id == mail_id)).one_or_none()
-        if done.rowcount == 1 and row is not None:
-            events.note(
-                connection,
-                Event.RETURNED_MAIL_SEEN,
-                at=now,
-                person=person,
-                data={"mail": mail_id, "kind": row.kind, "sha256": row.sha256, "note": note},
+    d, m, rep = schema.deliveries, schema.messages, schema.reports
+    later = m.alias("later")
+    latest = (
+        sa.select(sa.func.max(later.c.id))
+        .where(later.c.letter_id == m.c.letter_id, later.c.mode == m.c.mode)
+        .scalar_subquery()
+    )
+    with db.read() as connection:
+        rows = connection.execute(
+            _sent()
+            .add_columns(rep.c.noted_at, rep.c.status, rep.c.said)
+            .outerjoin(
+                rep,
+                sa.and_(rep.c.delivery_id == d.c.id, rep.c.moved_to == State.BOUNCED.value),
             )
-            return _as_waiting(row)
+            .where(
+                d.c.state == State.BOUNCED.value,
+                m.c.id == latest,
+                schema.letters.c.withheld_at.is_(None),
+                schema.runs.c.cancelled_at.is_(None),
+            )
+            .order_by(schema.runs.c.year, schema.letters.c.authority_code, d.c.id)
+        ).all()
+    return [
+        CameBack(
+            sent=_as_sent(row),
+            at=row.noted_at,
+            reason=reason_of(row.status or "", row.said or ""),
+            status=row.status or "",
+            said=row.said or "",
+        )
+        for row in rows
+    ]
+
+
+def mark_seen(
+    db: Database, mail_ids: Collection[int], *, note: str, person: str, now: datetime
+) -> list[Waiting]:
+    """Put on record that somebody has looked at mails, and what came of it; the mails.
+
+    Raises Refused if one of them does not exist, waits for nobody or was looked at already; then
+    none is marked.
+    """
+    with db.write() as connection:
+        return [
+            _mark_seen(connection, mail_id, note=note, person=person, now=now)
+            for mail_id in sorted(set(mail_ids))
+        ]
+
+
+def _mark_seen(
+    connection: sa.Connection, mail_id: int, *, note: str, person: str, now: datetime
+) -> Waiting:
+    mail = schema.returned_mail
+    done = connection.execute(
+        sa.update(mail)
+        .where(*_unseen(), mail.c.id == mail_id)
+        .values(seen_at=now, seen_by=person, seen_note=note)
+    )
+    row = connection.execute(sa.select(mail).where(mail.c.id == mail_id)).one_or_none()
+    if done.rowcount == 1 and row is not None:
+        events.note(
+            connection,
+            Event.RETURNED_MAIL_SEEN,
+            at=now,
+            person=person,
+            data={"mail": mail_id, "kind": row.kind, "sha256": row.sha256, "note": note},
+        )
+        return _as_waiting(row)
     if row is None:
         raise Refused(
             f"No returned mail {mail_id} is on record; list it with letters reports --list"

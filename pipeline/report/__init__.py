@@ -26,6 +26,7 @@ from typing import Final
 from pipeline.envelope import ReturnAddress
 from pipeline.parts import HEADER_LIMIT, SIZE_LIMIT, Part, read_parts
 from pipeline.report.fields import groups_of, report_of, status_parts
+from pipeline.report.reasons import Reason, reason_of
 from pipeline.report.references import head_of
 from pipeline.report.signs import absence, automatic, has_no_return_path, mail_system, receipt
 from pipeline.report.values import (
@@ -48,12 +49,14 @@ __all__ = [
     "Kind",
     "MatchedBy",
     "Other",
+    "Reason",
     "RecipientReport",
     "Reference",
     "Report",
     "ReturnedMail",
     "Unreadable",
     "read_mail",
+    "reason_of",
 ]
 
 _ANY_MAIL: Final = frozenset(

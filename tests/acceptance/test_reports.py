@@ -146,16 +146,25 @@ def test_what_nobody_can_be_sure_of_waits_until_somebody_has_looked(
     assert "Missing: returned mail\n" in said.stdout
     lost.write_bytes(whole)
     # somebody looks
-    for number, one in enumerate(waiting):
-        mark = ("--seen", str(one["number"]), "--note", "looked at", "--by", "Ann Other")
-        left = sent.json("reports", *mark)
-        assert left["left"] == 2 - number
-        assert left["seen"]["seen_by"] == "Ann Other"
-    refused = sent.letters("reports", *mark, expect=2)
+    numbers = [one["number"] for one in waiting]
+    note = ("--note", "looked at", "--by", "Ann Other")
+    left = sent.json("reports", "--seen", str(numbers[0]), *note)
+    assert left["left"] == 2
+    mark = ("--seen", f"{numbers[0]}-{numbers[1]}", "--seen", str(numbers[2]), *note)
+    left = sent.json("reports", *mark)
+    assert left["left"] == 0
+    assert [(one["number"], one["seen_by"]) for one in left["seen"]] == [
+        (number, "Ann Other") for number in numbers[1:]
+    ]
+    refused = sent.letters("reports", "--seen", str(numbers[0]), *note, expect=2)
     assert "Ann Other has looked at the returned mail" in refused.stderr
-    assert "No returned mail waits for a person." in sent.letters("reports", "--list").stdout
+    listed = sent.letters("reports", "--list").stdout
+    assert "No returned mail waits for a person." in listed
+    assert "1 letter has come back:\n  no such mailbox: 1\n" in listed
+    assert f"({WATFORD}), letter of 2020: nobody@{COUNCIL}, " in listed
     for wrong in (
-        ("--seen", "1"), ("--note", "x"), ("--list", "--seen", "1", "--note", "x"),
+        ("--seen", "1"), ("--seen", "1,x", "--note", "x"), ("--note", "x"),
+        ("--list", "--seen", "1", "--note", "x"),
     ):  # fmt: skip
         assert "Traceback" not in sent.letters("reports", *wrong, expect=2).stderr
 

@@ -31,7 +31,7 @@ from pipeline.ledger.runs import Run
 from pipeline.mailbox import Cursor, Mail, Maildir, Unreadable
 from pipeline.prepare import Job
 from pipeline.relaylog import Position, RelayLog
-from pipeline.report import Kind
+from pipeline.report import Kind, Reason
 from pipeline.run import Pipeline
 from pipeline.schedule import Returns
 from pipeline.schema import Event, Returned
@@ -623,12 +623,13 @@ def test_somebody_has_looked_and_it_waits_no_more(office: Office) -> None:
     office.quiet()
     first, second = reports.waiting(office.db)
     assert reports.count_waiting(office.db) == {Returned.OTHER: 2}
-    seen = reports.mark_seen(office.db, first.id, note="to casework", person="Ann", now=now())
+    [seen] = reports.mark_seen(office.db, [first.id], note="to casework", person="Ann", now=now())
     assert (seen.seen_by, seen.seen_note) == ("Ann", "to casework")
     assert [one.id for one in reports.waiting(office.db)] == [second.id]
     for number, said in ((first.id, "Ann has looked"), (999, "No returned mail 999")):
         with pytest.raises(Refused, match=said):
-            reports.mark_seen(office.db, number, note="again", person="Bob", now=now())
+            reports.mark_seen(office.db, [second.id, number], note="again", person="Bob", now=now())
+        assert [one.id for one in reports.waiting(office.db)] == [second.id], "all or none"
     first_delivery = office.deliveries()[0]
     office.attempt(first_delivery)
     office.put(reported(first_delivery, "delivered"))
@@ -639,8 +640,32 @@ def test_somebody_has_looked_and_it_waits_no_more(office: Office) -> None:
         )
     assert understood is not None
     with pytest.raises(Refused, match="waits for nobody"):
-        reports.mark_seen(office.db, understood, note="x", person="Bob", now=now())
+        reports.mark_seen(office.db, [understood], note="x", person="Bob", now=now())
     assert [one.id for one in reports.waiting(office.db)] == [second.id]
+
+
+def test_what_came_back_is_told_with_why_until_it_is_made_up_for(office: Office) -> None:
+    first, second, third, _ = office.deliveries()
+    for one in (first, second, third):
+        office.attempt(one)
+    assert reports.came_back(office.db) == []
+    office.put(reported(first, "failed"))
+    full = dsn(about(second.recipient, "failed", "5.2.2"), to=second.sender, number=2)
+    office.put(full)
+    office.put(reported(third, "delivered", 3))
+    office.quiet()
+    told = {one.sent.delivery_id: one for one in reports.came_back(office.db)}
+    assert {number: one.reason for number, one in told.items()} == {
+        first.id: Reason.NO_MAILBOX,
+        second.id: Reason.FULL,
+    }
+    assert told[first.id].status == "5.1.1"
+    assert "no such user" in told[first.id].said
+    assert told[first.id].at is not None
+    assert told[first.id].sent.recipient == first.recipient
+    with office.db.write() as connection:
+        connection.execute(sa.update(schema.runs).values(cancelled_at=now()))
+    assert reports.came_back(office.db) == []
 
 
 # ------------------------------------------------------------------- troubles
