@@ -40,16 +40,21 @@ class Memory:
 
     def _watch(self) -> None:
         while not self._over.wait(_EVERY):
-            office = rest = 0
-            for pid in descendants(self._pid):
-                size, name = _size(pid), _name(pid)
-                if name in _OFFICE:
-                    office += size
-                else:
-                    rest += size
+            office, rest = sizes(self._pid)
             self.office = max(self.office, office)
             self.rest = max(self.rest, rest)
             self.most = max(self.most, office + rest)
+
+
+def sizes(pid: int) -> tuple[int, int]:
+    """What LibreOffice takes of a process and its descendants, and what all the others take."""
+    office = rest = 0
+    for one in descendants(pid):
+        if _name(one) in _OFFICE:
+            office += _size(one)
+        else:
+            rest += _size(one)
+    return office, rest
 
 
 def descendants(pid: int) -> list[int]:
