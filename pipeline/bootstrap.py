@@ -214,7 +214,7 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
 @contextmanager
 def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
     """One lane for preparing letters, with a LibreOffice of its own; closed at the end."""
-    from pipeline.convert import Converter, find_office, find_sandbox
+    from pipeline.convert import Converter, Lane, find_office, find_sandbox
     from pipeline.proof import Names
     from pipeline.template import compile_template
 
@@ -228,7 +228,7 @@ def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
     ) as converter:
         yield Preparer(
             template=compile_template(data, fields=MERGE_FIELDS),
-            converter=converter,
+            converter=Lane(converter) if settings.convert.lane == "auto" else converter,
             archive=archive,
             names=Names(job.names),
             dated=job.dated,

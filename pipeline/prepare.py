@@ -18,7 +18,7 @@ from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.letter import MEASURES
 
 if TYPE_CHECKING:
-    from pipeline.convert import Converter
+    from pipeline.convert import Converter, Lane
     from pipeline.proof import Expectation, Names
     from pipeline.template import CompiledTemplate
 
@@ -41,7 +41,7 @@ class Preparer:
     """One lane: a compiled template, a LibreOffice, an archive."""
 
     template: "CompiledTemplate"
-    converter: "Converter"
+    converter: "Converter | Lane"
     archive: Archive
     names: "Names"
     dated: datetime

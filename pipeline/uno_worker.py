@@ -12,8 +12,13 @@ apart from the machine, and DIRECTORY/tmp is there if that is to be the office's
 one letter for its kind, four bytes of length (big-endian), then the content:
 
     in   C  a docx
+    in   L  a document to keep loaded: a line of JSON (`Kept`), then a docx with marks in it
+    in   V  what a kept document is to hold, as JSON (`Kept.export`), to be exported
+    in   X  the number of a kept document that is wanted no more
     out  R  the office is up; the content is its process id, then a line for each font it has
-    out  P  the PDF of the docx last read
+    out  P  the PDF of the docx last read, or of the values
+    out  K  the document is kept, or no longer
+    out  N  why it cannot be kept, as text; nothing else is wrong
     out  F  why there is no PDF, as text
 
 Everything else that LibreOffice or Python says goes to standard error. The worker leads a process
@@ -23,6 +28,7 @@ office is, so that nothing outlives the process that wanted it.
 
 import contextlib
 import ctypes
+import json
 import os
 import queue
 import select
@@ -37,8 +43,13 @@ from typing import Any
 
 import uno  # type: ignore[import-not-found]  # of the distribution's Python, not of the package's
 from com.sun.star.beans import PropertyValue  # type: ignore[import-not-found]
+from com.sun.star.beans.PropertyState import DIRECT_VALUE  # type: ignore[import-not-found]
 from com.sun.star.connection import NoConnectException  # type: ignore[import-not-found]
+from com.sun.star.drawing import (  # type: ignore[import-not-found]
+    EnhancedCustomShapeAdjustmentValue as AdjustmentValue,
+)
 from com.sun.star.uno import Exception as UnoException  # type: ignore[import-not-found]
+from com.sun.star.util import DateTime  # type: ignore[import-not-found]
 
 FIRST_START = 81
 """What soffice.bin exits with once it has laid out a new profile; it wants to be started again."""
@@ -80,17 +91,23 @@ def main() -> None:
     office = Office(program, directory, owner, sys.argv[5:])
     office.start()
     _send(answers, b"R", "\n".join([str(office.pid()), *office.fonts()]).encode())
-    letters: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    letters: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(letters, owner, office), daemon=True).start()
     threading.Thread(target=_end_with, args=(office,), daemon=True).start()
     while True:
-        docx = letters.get()
+        kind, content = letters.get()
         try:
-            pdf = office.convert(docx)
-        except (UnoException, OSError, ValueError) as fault:
+            answer, said = office.answer(kind, content)
+        except NotKept as fault:
+            _send(answers, b"N", str(fault).encode())
+        except (UnoException, OSError, ValueError, KeyError) as fault:
             _send(answers, b"F", f"{type(fault).__name__}: {fault}".encode())
         else:
-            _send(answers, b"P", pdf)
+            _send(answers, answer, said)
+
+
+class NotKept(Exception):
+    """A document cannot be kept to have its words exchanged; says why, as a clause."""
 
 
 class Office:
@@ -104,6 +121,26 @@ class Office:
         self.process: subprocess.Popen[bytes]
         self.context: Any = None
         self.desktop: Any = None
+        self.kept: dict[int, Kept] = {}
+
+    def answer(self, kind: bytes, content: bytes) -> "tuple[bytes, bytes]":
+        """Do what one frame asks for; answer the kind and the content of the frame to send."""
+        if kind == b"C":
+            return b"P", self.convert(content)
+        if kind == b"L":
+            line, _, docx = content.partition(b"\n")
+            asked = json.loads(line)
+            self.kept[asked["number"]] = Kept(self._load(docx), asked["slots"])
+            return b"K", b""
+        if kind == b"V":
+            asked = json.loads(content)
+            kept = self.kept[asked["number"]]
+            kept.fill({int(slot): value for slot, value in asked["values"].items()})
+            return b"P", self._export(kept.document)
+        if kind == b"X":
+            self.kept.pop(int(content)).document.close(True)
+            return b"K", b""
+        raise ValueError(f"a frame of the kind {kind!r} is not known")
 
     def start(self) -> None:
         """Start soffice.bin and connect to it; exits this process, saying why, if it cannot."""
@@ -222,26 +259,34 @@ class Office:
 
     def convert(self, docx: bytes) -> bytes:
         """Answer the PDF of one docx; raises when LibreOffice will not load or export it."""
+        document = self._load(docx)
+        try:
+            return self._export(document)
+        finally:
+            document.close(True)
+
+    def _load(self, docx: bytes) -> Any:
         # Files, not UNO streams: the two were measured and files are 7% faster.
-        source, target = self.directory / "letter.docx", self.directory / "letter.pdf"
-        target.unlink(missing_ok=True)
+        source = self.directory / "letter.docx"
         source.write_bytes(docx)
         document = self.desktop.loadComponentFromURL(
             source.as_uri(), "_blank", 0, _properties(LOAD)
         )
         if document is None:
             raise ValueError("LibreOffice cannot load it as a Word document")
-        try:
-            filter_data = uno.Any("[]com.sun.star.beans.PropertyValue", _properties(EXPORT))
-            document.storeToURL(
-                target.as_uri(),
-                (
-                    *_properties({"FilterName": "writer_pdf_Export"}),
-                    PropertyValue(Name="FilterData", Value=filter_data),
-                ),
-            )
-        finally:
-            document.close(True)
+        return document
+
+    def _export(self, document: Any) -> bytes:
+        target = self.directory / "letter.pdf"
+        target.unlink(missing_ok=True)
+        filter_data = uno.Any("[]com.sun.star.beans.PropertyValue", _properties(EXPORT))
+        document.storeToURL(
+            target.as_uri(),
+            (
+                *_properties({"FilterName": "writer_pdf_Export"}),
+                PropertyValue(Name="FilterData", Value=filter_data),
+            ),
+        )
         return target.read_bytes()
 
     def end(self) -> None:
@@ -259,6 +304,166 @@ class Office:
         return code
 
 
+class Kept:
+    """A document that stays loaded while letters of one shape go through it.
+
+    `slots` are what letters may differ in, as `pipeline.convert.shape` tells them, in the order of
+    the document: number, kind, mark (of a text), drawing and part (of a drawing's), value (what
+    the docx has there) and after (the number of the text slot that this one may adjoin, or null).
+    """
+
+    def __init__(self, document: Any, slots: "list[dict[str, Any]]") -> None:
+        self.document = document
+        self.slots = {slot["number"]: slot for slot in slots}
+        self.values = {slot["number"]: slot["value"] for slot in slots}
+        self.places: dict[int, Any] = {}
+        self.restyled: dict[int, str] = {}
+        try:
+            drawings = self._drawings()
+            for number, slot in self.slots.items():
+                if slot["kind"] == "text":
+                    self.places[number] = self._found(slot["mark"])
+                elif slot["kind"] != "title":
+                    self.places[number] = self._drawing(drawings, slot)
+            styles = {
+                number: _style(self.places[number])
+                for number, slot in self.slots.items()
+                if slot["kind"] == "text"
+            }
+            for number, style in styles.items():
+                self._try_text(number, style)
+            self.properties = document.DocumentProperties
+        except BaseException:
+            document.close(True)
+            raise
+
+    def fill(self, values: "dict[int, str]") -> None:
+        """Put a letter's values where they belong, in the order of the document."""
+        # Laid out once, when all is there.
+        self.document.lockControllers()
+        try:
+            for number, value in sorted(values.items()):
+                if self.values[number] != value:
+                    # Unknown until it is done: a fault half way must not pass for the value.
+                    self.values[number] = ""
+                    self._put(number, value)
+                    self.values[number] = value
+        finally:
+            self.document.unlockControllers()
+        # The PDF repeats when it was changed; of a docx just loaded that is never.
+        self.properties.ModificationDate = DateTime()
+        self.document.setModified(False)
+
+    def _put(self, number: int, value: str) -> None:
+        kind = self.slots[number]["kind"]
+        if kind == "text":
+            self._put_text(number, value)
+        elif kind == "title":
+            self.properties.Title = value
+        elif kind == "alternative":
+            self.places[number].Description = value
+        else:
+            _bend(self.places[number], json.loads(value))
+
+    def _put_text(self, number: int, value: str) -> None:
+        place = self.places[number]
+        place.setString(value)
+        if number in self.restyled:
+            _restyle(place, self.restyled[number])
+        before = self.slots[number]["after"]
+        if before is not None:
+            # What ended where this begins has grown by it.
+            earlier = self.places[before]
+            earlier.collapseToStart()
+            earlier.goRight(_units(self.values[before]), True)
+
+    def _try_text(self, number: int, style: "tuple[str, str]") -> None:
+        # A text put in the place of a whole run takes on the look of what stands before it.
+        self._put_text(number, "x")
+        self.values[number] = "x"
+        place = self.places[number]
+        if _style(place) != style:
+            self.restyled[number] = style[0]
+            _restyle(place, style[0])
+        if _style(place) != style or place.getString() != "x":
+            raise NotKept(
+                f"text in the look of “{style[0] or 'plain text'}” does not keep its look"
+            )
+
+    def _found(self, mark: str) -> Any:
+        wanted = self.document.createSearchDescriptor()
+        wanted.SearchString = mark
+        wanted.SearchCaseSensitive = True
+        found = self.document.findAll(wanted)
+        if found.Count != 1:
+            raise NotKept(f"a text that letters differ in is found {found.Count} times")
+        self.values[int(mark[3:-3])] = mark
+        place = found.getByIndex(0)
+        return place.getText().createTextCursorByRange(place)
+
+    def _drawings(self) -> "dict[str, list[Any]]":
+        page = self.document.DrawPage
+        drawings: dict[str, list[Any]] = {}
+        for at in range(page.Count):
+            drawing = page.getByIndex(at)
+            drawings.setdefault(drawing.Name, []).append(drawing)
+        return drawings
+
+    def _drawing(self, drawings: "dict[str, list[Any]]", slot: "dict[str, Any]") -> Any:
+        found = drawings.get(slot["drawing"], [])
+        if len(found) != 1:
+            raise NotKept(f"a drawing that letters differ in is found {len(found)} times")
+        place = found[0]
+        if slot["part"] >= 0:
+            place = place.getByIndex(slot["part"])
+        if slot["kind"] == "ring":
+            had = [[each.Name, each.Value] for each in _adjustments(place)]
+            if had != json.loads(slot["value"]):
+                raise NotKept("a drawing's angles are not those of the docx")
+        elif place.Description != slot["value"]:
+            raise NotKept("an alternative text is not that of the docx")
+        return place
+
+
+def _style(place: Any) -> "tuple[str, str]":
+    return place.CharStyleName, place.CharAutoStyleName
+
+
+def _restyle(place: Any, name: str) -> None:
+    if name:
+        place.setPropertyValue("CharStyleName", name)
+    else:
+        place.setPropertyToDefault("CharStyleName")
+
+
+def _adjustments(shape: Any) -> "tuple[Any, ...]":
+    for each in shape.CustomShapeGeometry:
+        if each.Name == "AdjustmentValues":
+            return tuple(each.Value)
+    raise NotKept("a drawing has no angles to set")
+
+
+def _bend(shape: Any, angles: "list[tuple[str, int]]") -> None:
+    values = []
+    for name, angle in angles:
+        value = AdjustmentValue()
+        value.Name, value.Value, value.State = name, angle, DIRECT_VALUE
+        values.append(value)
+    geometry = list(shape.CustomShapeGeometry)
+    for at, each in enumerate(geometry):
+        if each.Name == "AdjustmentValues":
+            typed = uno.Any(
+                "[]com.sun.star.drawing.EnhancedCustomShapeAdjustmentValue", tuple(values)
+            )
+            geometry[at] = PropertyValue(Name=each.Name, Value=typed)
+    shape.CustomShapeGeometry = tuple(geometry)
+
+
+def _units(text: str) -> int:
+    """How far a cursor goes over a text: LibreOffice counts in UTF-16."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
 def _properties(values: "dict[str, Any]") -> "tuple[Any, ...]":
     return tuple(PropertyValue(Name=name, Value=value) for name, value in values.items())
 
@@ -274,7 +479,7 @@ def _send(answers: Any, kind: bytes, content: bytes) -> None:
         frame = frame[answers.write(frame) :]
 
 
-def _read(letters: "queue.SimpleQueue[bytes]", owner: int, office: Office) -> None:
+def _read(letters: "queue.SimpleQueue[tuple[bytes, bytes]]", owner: int, office: Office) -> None:
     # A thread of its own, so that the end of the input is seen while the office is at work. The
     # owner is looked for too: a process forked from it may hold the other end of the input open.
     data = bytearray()
@@ -291,7 +496,7 @@ def _read(letters: "queue.SimpleQueue[bytes]", owner: int, office: Office) -> No
             length = struct.unpack(">I", data[1:5])[0]
             if len(data) < 5 + length:
                 break
-            letters.put(bytes(data[5 : 5 + length]))
+            letters.put((bytes(data[:1]), bytes(data[5 : 5 + length])))
             del data[: 5 + length]
 
 

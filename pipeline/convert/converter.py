@@ -44,6 +44,17 @@ class _Failed(Exception):
     """One try at one letter did not give a PDF; says why, as a clause."""
 
 
+class NotKept(Exception):
+    """A document cannot be kept loaded, or is not any more; says why, as a clause.
+
+    `ended` is true where the office failed at it and was ended; else it is as before.
+    """
+
+    def __init__(self, why: str, *, ended: bool) -> None:
+        super().__init__(why)
+        self.ended = ended
+
+
 class Converter:
     """One LibreOffice, kept up from letter to letter; for one thread of one process at a time.
 
@@ -77,6 +88,7 @@ class Converter:
         self._lock = -1
         self._worker: subprocess.Popen[bytes] | None = None
         self._converted = 0
+        self._starts = 0
         self._fonts: frozenset[str] = frozenset()
         self._has_fonts = False
         self.office_pid: int | None = None
@@ -109,12 +121,11 @@ class Converter:
             raise LetterFault("The stamped letter is not a docx (a zip file) at all.")
         reasons: list[str] = []
         while len(reasons) < 2:
-            if not self._is_up() or self._converted >= self._recycle_after or self._has_grown():
-                self._start()
+            self.ready()
             if not self._has_fonts:
                 self._require_fonts(docx)
             try:
-                pdf = self._try(docx)
+                pdf = self._try(b"C", docx)
             except _Failed as failed:
                 reasons.append(str(failed))
                 self._stop()  # an office that failed one letter is not trusted with another
@@ -127,6 +138,48 @@ class Converter:
             f"LibreOffice {self._office.version} failed twice to turn this letter into a PDF:"
             f" {tries}. Open its docx to see what sets it apart."
         )
+
+    def ready(self) -> int:
+        """Start an office, or a fresh one, where one is due; answer the number of the start.
+
+        What is kept loaded (see `keep`) ends with the office that it was loaded in.
+        """
+        if not self._is_up() or self._converted >= self._recycle_after or self._has_grown():
+            self._start()
+        return self._starts
+
+    def keep(self, asked: bytes, docx: bytes) -> None:
+        """Have a document kept loaded: `asked` is the line of JSON that the worker wants of it.
+
+        Like `export` and `forget` it neither starts an office nor tries again; all raise `NotKept`.
+        """
+        self._keep(b"L", asked + b"\n" + docx)
+
+    def forget(self, number: int) -> None:
+        """Have a kept document closed."""
+        self._keep(b"X", str(number).encode())
+
+    def export(self, asked: bytes) -> bytes:
+        """Answer the PDF of a kept document with other values; not finished (see `finish`)."""
+        try:
+            pdf = self._try(b"V", asked)
+        except _Failed as failed:
+            self._stop()
+            raise NotKept(str(failed), ended=True) from failed
+        self._converted += 1
+        return pdf
+
+    def _keep(self, kind: bytes, content: bytes) -> None:
+        frame = kind + struct.pack(">I", len(content)) + content
+        try:
+            answer, said = self._exchange(frame, self._timeout)
+            if answer not in {b"K", b"N"}:
+                raise _Failed(said.decode(errors="replace").strip().rstrip("."))
+        except _Failed as failed:
+            self._stop()
+            raise NotKept(str(failed), ended=True) from failed
+        if answer == b"N":
+            raise NotKept(said.decode(errors="replace"), ended=False)
 
     def close(self) -> None:
         """End LibreOffice and remove its directory; harmless when that is done already."""
@@ -208,6 +261,7 @@ class Converter:
         self.office_pid = int(pid)
         self._fonts, self._has_fonts = frozenset(fonts), False
         self._converted = 0
+        self._starts += 1
 
     def _stop(self) -> None:
         worker, self._worker, self.office_pid = self._worker, None, None
@@ -226,8 +280,8 @@ class Converter:
             os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
 
-    def _try(self, docx: bytes) -> bytes:
-        frame = b"C" + struct.pack(">I", len(docx)) + docx
+    def _try(self, asked: bytes, content: bytes) -> bytes:
+        frame = asked + struct.pack(">I", len(content)) + content
         kind, content = self._exchange(frame, self._timeout)
         if kind == b"F":
             raise _Failed(content.decode(errors="replace").strip().rstrip("."))

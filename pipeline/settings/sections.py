@@ -134,6 +134,7 @@ class ConvertSettings(_Section):
     timeout: _Number = Field(default=60.0, gt=0, le=3600, allow_inf_nan=False)
     memory_mb: _Whole = Field(default=500, ge=300, le=1_000_000)
     sandbox: Literal["auto", "on", "off"] = "auto"
+    lane: Literal["auto", "plain"] = "plain"
 
 
 class EngineSettings(_Section):

@@ -1,0 +1,173 @@
+"""The fast lane: letters of one shape go through one document that LibreOffice keeps loaded.
+
+Loading a docx is more than half of a conversion. What letters of a shape differ in (see `shape`)
+is exchanged in a document loaded once, which is exported again and again. The stamped docx stays
+the letter of record: that a kept document gives the PDF that the docx would is proved (see
+`parity`) on each shape's first letters and on one of many after that. A shape that it is not true
+of, or that LibreOffice fails at, goes the plain way from then on, and `Lane.untrue` says so.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.convert.converter import Converter, NotKept
+from pipeline.convert.parity import differences
+from pipeline.convert.shape import Kind, Shaped, Slot, mark, marked, shaped
+from pipeline.errors import LetterFault
+
+AFTER = 2
+"""Letters of a shape that go the plain way first; from them is learnt what letters differ in."""
+FIRST = 2
+"""Letters of a kept document that are made both ways before it is trusted."""
+EVERY = 100
+"""One of so many letters of a trusted document is made both ways."""
+DOCUMENTS = 24
+"""Documents kept loaded at most; the one longest unused goes."""
+SHAPES = 2000
+"""Shapes remembered at most."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shape:
+    """What is known of a shape; `kept` is the number of its document, of the start `start`."""
+
+    first: Sequence[Slot]
+    seen: int = 0
+    varying: set[int] = field(default_factory=set)
+    kept: int = 0
+    start: int = 0
+    made: int = 0
+    proved: int = 0
+    off: bool = False
+
+
+def _silent(_reason: str) -> None:
+    return
+
+
+class Lane:
+    """Converts as its converter does, and keeps documents loaded where that is proved to be true.
+
+    `told` is called with a sentence when a shape is given up. `prove_all` makes every letter both
+    ways.
+    """
+
+    def __init__(
+        self,
+        converter: Converter,
+        *,
+        told: Callable[[str], None] = _silent,
+        after: int = AFTER,
+        documents: int = DOCUMENTS,
+        every: int = EVERY,
+    ) -> None:
+        self._converter = converter
+        self._told = told
+        self._after = after
+        self._documents = documents
+        self._every = every
+        self._shapes: OrderedDict[str, _Shape] = OrderedDict()
+        self._kept: OrderedDict[int, _Shape] = OrderedDict()
+        self._numbers = 0
+        self.fast = 0
+        """Letters whose PDF is of a kept document."""
+        self.untrue: list[str] = []
+        """Why shapes were given up, as sentences."""
+
+    def convert(self, docx: bytes) -> bytes:
+        """Answer the PDF of a docx, not yet finished; raises like `Converter.convert`."""
+        letter = shaped(docx)
+        shape = self._known(letter) if letter is not None else None
+        if letter is None or shape is None or shape.off or shape.seen <= self._after:
+            return self._converter.convert(docx)
+        try:
+            pdf = self._exported(shape, letter, docx)
+        except NotKept as fault:
+            if fault.ended:
+                self._kept.clear()
+            self._give_up(shape, f"LibreOffice cannot keep it loaded: {fault}")
+            return self._converter.convert(docx)
+        shape.made += 1
+        if shape.proved >= FIRST and shape.made % self._every:
+            self.fast += 1
+            return pdf
+        plain = self._converter.convert(docx)
+        try:
+            found = differences(plain, pdf)
+        except LetterFault as fault:
+            found = [str(fault)]
+        if found:
+            self._give_up(shape, f"a letter would come out otherwise than its docx: {found[0]}")
+        shape.proved += 1
+        return plain
+
+    def _known(self, letter: Shaped) -> _Shape:
+        """What is known of a letter's shape, this letter included."""
+        shape = self._shapes.get(letter.key)
+        if shape is None:
+            shape = self._shapes[letter.key] = _Shape(first=letter.slots)
+        self._shapes.move_to_end(letter.key)
+        while len(self._shapes) > SHAPES:
+            _, oldest = self._shapes.popitem(last=False)
+            oldest.off = True
+        shape.seen += 1
+        for number, (here, there) in enumerate(zip(shape.first, letter.slots, strict=True)):
+            if here.value != there.value and number not in shape.varying:
+                shape.varying.add(number)
+                shape.proved = 0  # what is kept does not let this be exchanged
+                self._forget_later(shape)
+        return shape
+
+    def _forget_later(self, shape: _Shape) -> None:
+        # The document is closed when there is need of room, or with the office.
+        shape.kept = 0
+
+    def _exported(self, shape: _Shape, letter: Shaped, docx: bytes) -> bytes:
+        if shape.start != self._converter.ready():
+            shape.kept = 0
+        if not shape.kept:
+            self._keep(shape, letter, docx)
+        self._kept.move_to_end(shape.kept)
+        values = {number: letter.slots[number].value for number in shape.varying}
+        asked = json.dumps({"number": shape.kept, "values": values})
+        return self._converter.export(asked.encode())
+
+    def _keep(self, shape: _Shape, letter: Shaped, docx: bytes) -> None:
+        start = self._converter.ready()
+        for number in [each for each, of in self._kept.items() if of.start != start]:
+            del self._kept[number]
+        while len(self._kept) >= self._documents:
+            number, oldest = self._kept.popitem(last=False)
+            if oldest.kept == number:
+                oldest.kept = 0
+            self._converter.forget(number)
+        self._numbers += 1
+        texts = {each for each in shape.varying if letter.slots[each].kind is Kind.TEXT}
+        slots = [_told(number, letter.slots, texts) for number in sorted(shape.varying)]
+        asked = json.dumps({"number": self._numbers, "slots": slots})
+        self._converter.keep(asked.encode(), marked(docx, texts))
+        shape.kept, shape.start = self._numbers, start
+        self._kept[shape.kept] = shape
+
+    def _give_up(self, shape: _Shape, why: str) -> None:
+        shape.off = True
+        shape.kept = 0
+        sentence = f"A shape of letters is made the plain way from now on: {why.rstrip('.')}."
+        self.untrue.append(sentence)
+        self._told(sentence)
+
+
+def _told(number: int, slots: Sequence[Slot], texts: set[int]) -> dict[str, object]:
+    slot = slots[number]
+    after = number - 1 if slot.follows and number - 1 in texts else None
+    return {
+        "number": number,
+        "kind": slot.kind.value,
+        "mark": mark(number),
+        "drawing": slot.drawing,
+        "part": slot.part,
+        "value": slot.value,
+        "after": after,
+    }
