@@ -150,6 +150,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # Who holds what.
     _one(
+        "an intent does not wait for the disk",
+        DELIVERIES,
+        """\
+    with db.write() as connection:
+        if not _move(connection, claimed, State.CLAIMED, State.SENDING, until=now + lease):
+""",
+        """\
+    with db.write(synced=False) as connection:
+        if not _move(connection, claimed, State.CLAIMED, State.SENDING, until=now + lease):
+""",
+        "integration/test_ledger.py::test_intent_and_outcome_wait_for_the_disk[sqlite]",
+        "integration/test_ledger.py::test_intent_and_outcome_wait_for_the_disk[postgresql]",
+    ),
+    _one(
         "a move asks for neither owner nor attempt",
         DELIVERIES,
         ".where(*_HELD, schema.deliveries.c.state == source.value)",
@@ -341,6 +355,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="a message is written anew for each attempt",
         edits=(
+            Edit(
+                path=DISPATCH,
+                old="        if claimed.eml and claimed.eml_sha256 and claimed.authority_code:\n",
+                new="        if claimed.eml and claimed.eml_sha256 and not claimed.authority_code:\n",
+            ),
             Edit(
                 path=DISPATCH,
                 old="                "

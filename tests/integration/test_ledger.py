@@ -172,6 +172,23 @@ def test_a_letter_has_one_first_message_in_each_mode(db: Database, ready: Run) -
     assert count(db, schema.deliveries) == 8
 
 
+def test_intent_and_outcome_wait_for_the_disk(db: Database, ready: Run) -> None:
+    """A power cut may take a claim away, and then nobody was sent anything; not what follows."""
+    asked = "PRAGMA synchronous" if db.is_sqlite else "SHOW synchronous_commit"
+    waited: list[bool] = []
+
+    def committing(connection: sa.Connection) -> None:
+        found = connection.exec_driver_sql(asked).scalar_one()
+        waited.append(str(found) in {"2", "on"})
+
+    sa.event.listen(db.engine, "commit", committing)
+    claimed = claim(db, ready)
+    assert waited == [False]
+    assert intend(db, claimed)
+    assert settle(db, claimed, OK)
+    assert waited == [False, True, True]
+
+
 def test_what_was_captured_never_counts_as_sent(db: Database, ready: Run) -> None:
     for _ in range(4):
         claimed = claim(db, ready)
