@@ -9,7 +9,7 @@ from pipeline import owner
 from pipeline.delivery import Mode, State
 from pipeline.display.console import LONDON, counted, out, style_of
 from pipeline.display.words import NO_SIGN, how_to_resolve, who
-from pipeline.ledger import deliveries, story
+from pipeline.ledger import deliveries, reports, story
 from pipeline.ledger.relays import Trouble
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Start
@@ -136,8 +136,11 @@ def print_summary(
     _print_others(others, pipeline.outbox.only_to, found.year)
     if summary.needs_a_person:
         _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
+    if mails := sum(reports.count_waiting(pipeline.ledger).values()):
+        wait = counted(mails, "returned mail waits", "returned mails wait")
+        out.print(f"{wait} for a person, of whatever year: letters reports --list", style="yellow")
     if result.is_finished:
-        out.print("Nothing needs a person.", style="green")
+        out.print(f"Nothing {'else ' if mails else ''}needs a person.", style="green")
     elif not result.awaiting and not found.paused_at:
         _print_how_to_go_on(pipeline, result, others)
 

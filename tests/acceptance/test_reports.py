@@ -130,6 +130,8 @@ def test_what_nobody_can_be_sure_of_waits_until_somebody_has_looked(
     assert "3 returned mails wait for a person" in done.stdout
     assert "\x1b[31m" not in done.stdout
     assert states(sent) == before
+    told = "3 returned mails wait for a person, of whatever year: letters reports --list"
+    assert told in sent.letters("status", "2020").stdout
     waiting = sent.json("reports", "--list", expect=1)["waiting"]
     assert [one["kind"] for one in waiting] == ["forged", "other", "unreadable"]
     for one in waiting:
