@@ -358,7 +358,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             Edit(
                 path=DISPATCH,
                 old="        if claimed.eml and claimed.eml_sha256 and claimed.authority_code:\n",
-                new="        if claimed.eml and claimed.eml_sha256 and not claimed.authority_code:\n",
+                new="        if claimed.eml and not claimed.authority_code:\n",
             ),
             Edit(
                 path=DISPATCH,
