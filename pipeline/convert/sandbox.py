@@ -103,8 +103,10 @@ def _tried(program: Path, sees_processes: bool) -> str | None:
         with tempfile.TemporaryDirectory(prefix="letters-new-") as name:
             directory = Path(name)
             (directory / "tmp").mkdir()
-            keeper = _bubblewrap(program, directory, program, sees_processes)
-            return _run(*keeper, str(program), "--version")
+            *keeper, end = _bubblewrap(program, directory, program, sees_processes)
+            # As the first process of its own: of any other bubblewrap would leave a parent, dead,
+            # to the machine's first process, which in a container may never clear it away.
+            return _run(*keeper, "--as-pid-1", end, str(program), "--version")
     except OSError as fault:
         return fault.strerror or str(fault)
 
