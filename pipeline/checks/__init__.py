@@ -6,8 +6,9 @@ not stop the others, and none is waited for without end.
 
 `found` is what a check finds and how it is kept from failing; then a module for each kind of thing:
 `program` (settings, Python, clock, memory), `databases` (ledger, statistics, runs, schedule),
-`making` (template, wording, LibreOffice, fonts), `keeping` (archive, captured mail), `mail` (mode,
-sender, relay), `returned` (what comes back); `looking` puts them in order.
+`making` (template, wording, LibreOffice, fonts), `engine` (the cluster, if one makes the letters),
+`keeping` (archive, captured mail), `mail` (mode, sender, relay), `returned` (what comes back);
+`looking` puts them in order.
 """
 
 from pipeline.checks.found import Check, Kind

@@ -10,7 +10,7 @@ from functools import partial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.checks import databases, keeping, mail, making, program, returned
+from pipeline.checks import databases, engine, keeping, mail, making, program, returned
 from pipeline.checks.found import Check, bounded, guarded
 from pipeline.delivery import Mode
 from pipeline.errors import LettersError
@@ -103,6 +103,12 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
             "a letter", partial(making.conversion, settings, template, office, edition, kept)
         )
     yield from guarded("memory", partial(program.memory, settings))
+    yield from bounded(
+        engine.CHECK,
+        engine.SECONDS + NETWORK_SECONDS,
+        partial(engine.engine, settings),
+        fix="Check the network, and the scheduler that engine.address names.",
+    )
     yield from guarded("mail", partial(mail.mode, settings))
     yield from guarded("sender", partial(mail.sender, settings))
     if settings.mail.mode is Mode.CAPTURE:
