@@ -174,10 +174,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotTried:
-    """The dot was certainly not written. With `trouble` it is the relay's own fault.
+    """The relay certainly has not taken it, and it may go again. With `trouble` it is its own fault.
 
-    Trouble (no connection, TLS, authentication, 421, throttling) concerns every letter alike, so
-    no letter's attempts are counted for it.
+    The dot was not written; or it was, and the relay says that it took nothing since it refuses our
+    sender (Exchange's SendAsDenied). Trouble (no connection, TLS, authentication, 421, throttling,
+    a refused sender) concerns every letter alike, so no letter's attempts are counted for it.
     """
 
     reason: str
