@@ -174,7 +174,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotTried:
-    """The relay certainly has not taken it, and it may go again. With `trouble` it is its own fault.
+    """The relay certainly has not taken it. With `trouble` it is the relay's own fault.
 
     The dot was not written; or it was, and the relay says that it took nothing since it refuses our
     sender (Exchange's SendAsDenied). Trouble (no connection, TLS, authentication, 421, throttling,

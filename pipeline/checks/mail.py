@@ -188,7 +188,8 @@ def _fix(reason: str) -> str:
     if "certificate" in reason:
         return (
             "Name the relay in smtp.host as its certificate does, and let whoever runs it renew a "
-            "certificate that has ended or is nobody's."
+            "certificate that has ended or is nobody's; if your own authority has signed it, name "
+            "that authority's certificate in smtp.ca_file."
         )
     if "STARTTLS" in reason:
         return "Correct smtp.security (none, starttls or tls) and smtp.port (25, 587 or 465)."
