@@ -12,7 +12,7 @@ from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.schema import Event, Stage
 
-_CHUNK = 500
+_CHUNK = 200
 
 MADE = ("pdf", "pdf_sha256", "docx_sha256", "pages", "prepared_at")
 """What a letter has once its file is made."""

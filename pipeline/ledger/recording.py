@@ -11,8 +11,8 @@ from pipeline.ledger import letters
 from pipeline.ledger.letters import Faulted, Prepared
 
 _GATHER_S = 0.25  # how long the first result of a group waits for others, at most
-_FULL = 500  # results at which it waits no longer
-_MOST = 2000  # results that wait for a slow ledger before whoever brings them waits too
+_FULL = 200  # results at which it waits no longer
+_MOST = 500  # results that wait for a slow ledger before whoever brings them waits too
 
 
 class Recording:

@@ -20,7 +20,7 @@ from pipeline.ledger.runs import Opening, Run
 from pipeline.letter import MEASURES, Letter
 from pipeline.schema import Event, Stage
 
-_CHUNK = 500
+_CHUNK = 200
 
 # Merge fields that say the same in every letter: what changes in them is told once.
 _OF_THE_EDITION = frozenset(

@@ -18,7 +18,7 @@ from pipeline.ledger import events
 from pipeline.letter import Letter
 from pipeline.schema import Event, Stage
 
-_CHUNK = 1000
+_CHUNK = 250
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from pipeline.ledger.letters import unplanned
 from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
-_CHUNK = 500
+_CHUNK = 200
 _OF_A_RUN = (Event.RUN_OPENED, Event.RUN_APPROVED, Event.RUN_PAUSED, Event.RUN_RESUMED)
 """What happens to a run and concerns each of its letters."""
 

@@ -31,7 +31,7 @@ from pipeline.source import tally, values
 from pipeline.source.reading import Faults, raw, rows, streamed, translated
 from pipeline.source.values import Wrong
 
-_CHUNK = 1000  # records that are read together with what belongs to them
+_CHUNK = 250  # records that are read together with what belongs to them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
