@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from pipeline import home, log, owner
 from pipeline.archive import Archive, message_name
@@ -39,6 +38,7 @@ from pipeline.ledger import deliveries, instance, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
+from pipeline.london import LONDON
 from pipeline.message import Recipient, compose_message, pdf_filename
 from pipeline.transport import Relay, Session, Transport
 
@@ -46,7 +46,6 @@ LEASE = timedelta(minutes=3)
 """How long a claim lasts without a sign of life; renewed while its worker lives and waits."""
 
 CAPTURED = "captured mail"
-LONDON = ZoneInfo("Europe/London")
 _ENOUGH = 3  # files or answers that fail, until archive or relay itself is taken to be away
 _LAST_SECONDS = 20.0  # for what is in hand when the program is told to stop
 
