@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.archive import Archive, letter_name
+from pipeline.archive import PROBE, Archive, letter_name
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from tests.postgres import free_port
 
@@ -67,6 +67,28 @@ def test_a_file_that_is_missing_or_another_is_not_given(url: str) -> None:
     archive.put(NAME, DATA)
     with pytest.raises(Unavailable, match=r"0123456789ab\.pdf is not the one that was put there"):
         archive.get(NAME, "0" * 64)
+
+
+def test_names_are_listed_and_beginnings_read(url: str) -> None:
+    archive = Archive(url)
+    assert list(archive.names()) == []
+    wanted = {"2020/a.pdf", "2020/messages/a.eml", "2021/a.pdf", "templates/letter.docx"}
+    for name in (*wanted, PROBE):
+        archive.put(name, DATA)
+    archive.require()
+    assert sorted(archive.names()) == sorted(wanted)  # without what `letters check` leaves
+    assert sorted(archive.names("2020")) == ["2020/a.pdf", "2020/messages/a.eml"]
+    assert list(archive.names("2019")) == []
+    assert archive.beginning("2020/a.pdf", 4) == DATA[:4]
+    assert archive.beginning("2020/a.pdf", 1000) == DATA
+    for gone in ("2020/b.pdf", "2019/a.pdf"):
+        with pytest.raises(Unavailable, match=gone):
+            archive.beginning(gone, 4)
+
+
+def test_a_folder_that_is_not_there_is_no_archive(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"There is no archive at .*nowhere\. If it lies"):
+        Archive(str(tmp_path / "nowhere")).require()
 
 
 @pytest.mark.parametrize(
