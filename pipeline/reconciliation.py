@@ -242,7 +242,9 @@ class _Looking:
 
     def _attempt(self, gap: Gap) -> Finding:
         if gap.said is not None:
-            found = f"It has been tried {gap.said} times, and {gap.found} attempts are on record."
+            tries = "once" if gap.said == "1" else f"{gap.said} times"
+            are = "1 attempt is" if gap.found == "1" else f"{gap.found} attempts are"
+            found = f"It has been tried {tries}, and {are} on record."
         elif gap.since is None:
             found = (
                 f"Attempt {gap.attempt} was begun and has no end on record. It had not come to the "

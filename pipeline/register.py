@@ -95,7 +95,7 @@ def short_name(name: str) -> str:
     first, last = 0, len(words)
     while first < last and words[first] in left_out:
         first += 1
-    while last > first and words[last - 1] in left_out:
+    while last > first and words[last - 1] in left_out | _JOINING:
         last -= 1
     # "City of London Corporation" would be no more than its last word
     the_city = words[:3] == ("city", "of", "london")

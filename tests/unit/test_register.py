@@ -129,6 +129,7 @@ def test_every_short_name_finds_its_own() -> None:
         assert " " not in short
         assert one in look_up(short, ENTRIES).entries
     assert short_name("London Borough of Camden") == "camden"
+    assert short_name("St Albans City and District Council") == "st-albans"
     assert short_name("City of London Corporation") == "city-of-london-corporation"
     assert short_name("London Borough of Hammersmith & Fulham") == "hammersmith-and-fulham"
 
