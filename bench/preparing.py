@@ -361,7 +361,7 @@ def _workers_table(
 
 
 def _sizes(bench: Bench, lanes: Sequence[Contender], sizes: Sequence[int]) -> object:
-    print(f"\n{'how cost grows, 2 at once':<38} {'letters':>8} {'ms each':>8} {'composing':>10}")
+    print(f"\n{'how cost grows, 2 at once':<38} {'letters':>8} {'ms each':>8}")
     found = []
     for one in lanes:
         for size in sizes:
