@@ -76,7 +76,8 @@ class Dask:
             *("--name", name, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"),
             *("--local-directory", str(self.folder), "--death-timeout", "20"),
             *(() if nanny else ("--no-nanny",)),
-            *("--host", "127.0.0.1", *options),
+            *(() if "--contact-address" in options else ("--host", "127.0.0.1")),
+            *options,
         ]
         more = {"LETTERS_HOME": str(home), **(env or {})}
         with _running(command, self.folder / name, self.certified, more) as process:

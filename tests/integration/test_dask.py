@@ -344,7 +344,12 @@ def test_a_worker_that_is_cut_off_and_wakes_again_does_no_harm(
     site: Site, dask: Dask, home: Path, tmp_path: Path
 ) -> None:
     settings = site.clustered(dask)
-    env = {"WAYWARD": f"SIGSTOP any {tmp_path}"}
+    log = tmp_path / "log"
+    env = {
+        "WAYWARD": f"SIGSTOP any {tmp_path}",
+        "LETTERS_LOG__FILE": str(log),
+        "LETTERS_LOG__LEVEL": "info",
+    }
 
     def declared_dead(_number: int) -> None:
         if not cut_off and list(tmp_path.glob("SIGSTOP-*")):
@@ -360,16 +365,22 @@ def test_a_worker_that_is_cut_off_and_wakes_again_does_no_harm(
         pid = sleeper.pid
         try:
             site.prepare(settings, Meanwhile(engine=DaskEngine(settings), act=declared_dead))
+            before = written(log)
         finally:
             os.kill(pid, signal.SIGCONT)
         assert cut_off
+        assert "letter.made" not in before, "it slept in the middle of its first one"
         site.prepared_once()
         recorded = site.letters()
         servers.await_that(
-            "the sleeper was through with its letter", lambda: bool(list(tmp_path.glob("done-*")))
+            "the sleeper was through with its letter", lambda: "letter.made" in written(log)
         )
         assert site.letters() == recorded
         site.prepared_once()
+
+
+def written(log: Path) -> str:
+    return log.read_text("utf-8") if log.exists() else ""
 
 
 async def given_up(dask_scheduler: Any, name: str) -> None:
@@ -543,7 +554,8 @@ def test_only_this_machine_may_be_open(address: str, open_: bool) -> None:
 
 
 def test_a_worker_that_others_can_reach_is_refused(site: Site, dask: Dask, home: Path) -> None:
-    with dask.worker("far", home, "--contact-address", "tcp://192.0.2.7:9999"):
+    there = ("--listen-address", "tcp://127.0.0.1:0", "--contact-address", "tcp://192.0.2.7:9999")
+    with dask.worker("far", home, *there):
         settings = site.clustered(dask)
         with pytest.raises(Misconfigured, match=r"worker at tcp://192\.0\.2\.7:9999 takes all"):
             site.prepare(settings, DaskEngine(settings))
