@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
@@ -21,8 +20,8 @@ from pipeline.highwater import Found, Held, Mark, MarkFile
 from pipeline.ledger import holds, instance, runs, story
 from pipeline.ledger.instance import Entry
 from pipeline.ledger.runs import Run
+from pipeline.london import LONDON
 
-LONDON = ZoneInfo("Europe/London")
 HOLDS_FOR = timedelta(days=60)
 """How long after a confirmation a year that is opened is held, too: as late as a start may be."""
 
