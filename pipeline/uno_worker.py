@@ -12,6 +12,7 @@ apart from the machine, and DIRECTORY/tmp is there if that is to be the office's
 one letter for its kind, four bytes of length (big-endian), then the content:
 
     in   C  a docx
+    in   S  a docx whose rings are to be drawn as those of a kept document are (`_settle`)
     in   L  a document to keep loaded: a line of JSON (`Kept`), then a docx with marks in it
     in   V  what a kept document is to hold, as JSON (`Kept.export`), to be exported
     in   X  the number of a kept document that is wanted no more
@@ -56,6 +57,8 @@ FIRST_START = 81
 STARTS = 4
 """How many times the office is started before it is given up."""
 PR_SET_PDEATHSIG = 1
+GROUP = "com.sun.star.drawing.GroupShape"
+CUSTOM = "com.sun.star.drawing.CustomShape"
 PR_SET_CHILD_SUBREAPER = 36
 
 LOAD = {
@@ -127,6 +130,8 @@ class Office:
         """Do what one frame asks for; answer the kind and the content of the frame to send."""
         if kind == b"C":
             return b"P", self.convert(content)
+        if kind == b"S":
+            return b"P", self.convert(content, settle=True)
         if kind == b"L":
             line, _, docx = content.partition(b"\n")
             asked = json.loads(line)
@@ -257,10 +262,12 @@ class Office:
         device = toolkit.createScreenCompatibleDevice(1, 1)
         return sorted({font.Name for font in device.FontDescriptors})
 
-    def convert(self, docx: bytes) -> bytes:
+    def convert(self, docx: bytes, *, settle: bool = False) -> bytes:
         """Answer the PDF of one docx; raises when LibreOffice will not load or export it."""
         document = self._load(docx)
         try:
+            if settle:
+                _settle(document)
             return self._export(document)
         finally:
             document.close(True)
@@ -319,6 +326,7 @@ class Kept:
         self.places: dict[int, Any] = {}
         self.restyled: dict[int, str] = {}
         try:
+            _settle(document)
             drawings = self._drawings()
             for number, slot in self.slots.items():
                 if slot["kind"] == "text":
@@ -440,7 +448,23 @@ def _adjustments(shape: Any) -> "tuple[Any, ...]":
     for each in shape.CustomShapeGeometry:
         if each.Name == "AdjustmentValues":
             return tuple(each.Value)
-    raise NotKept("a drawing has no angles to set")
+    return ()
+
+
+def _settle(document: Any) -> None:
+    """Set the angles of all grouped shapes to what they are.
+
+    A shape whose angles were set since it was loaded is drawn up to a twentieth of a point
+    otherwise than one as it was loaded, and the same bytes are wanted either way.
+    """
+    page = document.DrawPage
+    for at in range(page.Count):
+        drawing = page.getByIndex(at)
+        if drawing.ShapeType == GROUP:
+            for part in range(drawing.Count):
+                shape = drawing.getByIndex(part)
+                if shape.ShapeType == CUSTOM:
+                    _bend(shape, [(each.Name, each.Value) for each in _adjustments(shape)])
 
 
 def _bend(shape: Any, angles: "list[tuple[str, int]]") -> None:

@@ -110,8 +110,10 @@ class Converter:
     ) -> None:
         self.close()
 
-    def convert(self, docx: bytes) -> bytes:
+    def convert(self, docx: bytes, *, settle: bool = False) -> bytes:
         """Answer the PDF of a docx, not yet finished (see `finish`).
+
+        With `settle` its rings are drawn as `export` draws them, a twentieth of a point otherwise.
 
         Raises `LetterFault` when this docx failed twice, each time in a fresh or proven office;
         `Unavailable` when LibreOffice cannot be started, or the disk is full; `Misconfigured` when
@@ -125,7 +127,7 @@ class Converter:
             if not self._has_fonts:
                 self._require_fonts(docx)
             try:
-                pdf = self._try(b"C", docx)
+                pdf = self._try(b"S" if settle else b"C", docx)
             except _Failed as failed:
                 reasons.append(str(failed))
                 self._stop()  # an office that failed one letter is not trusted with another

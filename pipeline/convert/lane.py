@@ -81,14 +81,14 @@ class Lane:
         letter = shaped(docx)
         shape = self._known(letter) if letter is not None else None
         if letter is None or shape is None or shape.off or shape.seen <= self._after:
-            return self._converter.convert(docx)
+            return self._converter.convert(docx, settle=True)
         try:
             pdf = self._exported(shape, letter, docx)
         except NotKept as fault:
             if fault.ended:
                 self._kept.clear()
             self._give_up(shape, f"LibreOffice cannot keep it loaded: {fault}")
-            return self._converter.convert(docx)
+            return self._converter.convert(docx, settle=True)
         shape.made += 1
         if shape.proved >= FIRST and shape.made % self._every:
             self.fast += 1
@@ -100,8 +100,10 @@ class Lane:
             found = [str(fault)]
         if found:
             self._give_up(shape, f"a letter would come out otherwise than its docx: {found[0]}")
+            return self._converter.convert(docx, settle=True)
         shape.proved += 1
-        return plain
+        self.fast += 1
+        return pdf
 
     def _known(self, letter: Shaped) -> _Shape:
         """What is known of a letter's shape, this letter included."""
