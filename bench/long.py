@@ -438,17 +438,23 @@ def _told(site: Site, ledger: Database) -> None:
 
 def _slopes(samples: list[tuple[float, int]]) -> tuple[float, float]:
     """Milliseconds a letter in the first and in the last quarter of a stage."""
-    if not samples:
+    if not samples or not samples[-1][1]:
         return 0.0, 0.0
     last = samples[-1][1]
+    early = _when(samples, last / 4) / last * 4000
+    late = (samples[-1][0] - _when(samples, last * 3 / 4)) / last * 4000
+    return early, late
 
-    def between(least: float, most: float) -> float:
-        part = [one for one in samples if least * last <= one[1] <= most * last]
-        if len(part) < 2 or part[-1][1] == part[0][1]:
-            return samples[-1][0] / max(last, 1) * 1000
-        return (part[-1][0] - part[0][0]) / (part[-1][1] - part[0][1]) * 1000
 
-    return between(0.0, 0.25), between(0.75, 1.0)
+def _when(samples: list[tuple[float, int]], count: float) -> float:
+    """At which second so many were done, on the straight line between two samples."""
+    before = (0.0, 0)
+    for one in samples:
+        if one[1] >= count:
+            share = (count - before[1]) / max(one[1] - before[1], 1)
+            return before[0] + share * (one[0] - before[0])
+        before = one
+    return before[0]
 
 
 def _size(folder: Path) -> int:
