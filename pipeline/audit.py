@@ -7,7 +7,6 @@ name is told as well; a run that was killed leaves such files, and they do no ha
 import email
 import email.policy
 import hashlib
-import os
 import re
 from array import array
 from bisect import bisect_left
@@ -18,7 +17,6 @@ from dataclasses import dataclass, replace
 from email.parser import BytesHeaderParser
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 
 from pipeline.archive import Archive
 from pipeline.database import Database
@@ -95,7 +93,7 @@ def examine(
     total = counts.letters + counts.messages + counts.templates + counts.returned
     seen = array("Q")
     if total:
-        _require(archive)
+        archive.require()
         progress.begin("Verifying", total)
         try:
             for found in _examined(archive, _named(db, year)):
@@ -186,7 +184,8 @@ def _unnamed(
     db: Database, archive: Archive, year: int | None, seen: Sequence[int]
 ) -> Iterator[Finding]:
     """What lies in the archive and was not among what has been seen."""
-    listed = (name for name in _listed(archive, year) if not _among(seen, _mark(name)))
+    within = "" if year is None else f"{year:04d}"
+    listed = (name for name in archive.names(within) if not _among(seen, _mark(name)))
     while chunk := list(islice(listed, _CHUNK)):
         # Asked again by name: a run that goes on meanwhile has recorded more.
         since = files.named(db, [_text(name) for name in chunk]) | {
@@ -199,11 +198,11 @@ def _unnamed(
                     condition=Condition.NOT_NAMED,
                     name=_text(name),
                     place=f"{place_of(archive)}/{_text(name)}",
-                    stranger=_is_stranger(db, f"{place_of(archive)}/{name}", name),
+                    stranger=_is_stranger(db, archive, name),
                 )
 
 
-def _is_stranger(db: Database, place: str, name: str) -> bool:
+def _is_stranger(db: Database, archive: Archive, name: str) -> bool:
     """Whether a file is a message that the ledger has never frozen, in these bytes or in others.
 
     Of two that wrote the same message down at once, or of one that was killed between writing and
@@ -211,12 +210,9 @@ def _is_stranger(db: Database, place: str, name: str) -> bool:
     """
     if not _MESSAGE.fullmatch(name):
         return False
-    import fsspec  # type: ignore[import-untyped]
-
     try:
-        with fsspec.open(place, "rb") as file:
-            head = BytesHeaderParser().parsebytes(file.read(_HEAD))
-    except OSError:
+        head = BytesHeaderParser().parsebytes(archive.beginning(name, _HEAD))
+    except (Unavailable, Refused):
         return True
     return not files.is_frozen(db, str(head.get("Message-ID", "")).strip())
 
@@ -240,50 +236,3 @@ def _among(ordered: Sequence[int], mark: int) -> bool:
 def place_of(archive: Archive) -> str:
     """Where the archive lies: a path or a URL, without a slash at its end."""
     return archive.location("x").removesuffix("/x")
-
-
-def _require(archive: Archive) -> None:
-    root = place_of(archive)
-    if "://" not in root and not Path(root).is_dir():
-        raise Unavailable(
-            f"There is no archive at {root}. If it lies on another disk or machine, see that it is "
-            "mounted; if archive.url is wrong, correct it; if it is lost, restore it from a backup."
-        )
-
-
-def _listed(archive: Archive, year: int | None) -> Iterator[str]:
-    """The names of all files within the archive, or within the year's folder; streamed."""
-    root = place_of(archive)
-    within = "" if year is None else f"{year:04d}"
-    if "://" not in root:
-        yield from _scanned(Path(root), within)
-        return
-    import fsspec
-
-    try:
-        there, path = fsspec.core.url_to_fs(f"{root}/{within}" if within else root)
-        base = fsspec.core.url_to_fs(root)[1].rstrip("/")
-        for folder, _, names in there.walk(path):
-            yield from (f"{folder}/{name}".removeprefix(f"{base}/") for name in names)
-    except OSError as fault:
-        raise Unavailable(f"The archive {root} cannot be listed: {fault}.") from fault
-
-
-def _scanned(root: Path, within: str) -> Iterator[str]:
-    folders = [within]
-    while folders:
-        folder = folders.pop()
-        try:
-            with os.scandir(root / folder) as entries:
-                for entry in entries:
-                    name = f"{folder}/{entry.name}" if folder else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
-                    else:
-                        yield name
-        except FileNotFoundError:
-            continue  # no such year
-        except OSError as fault:
-            raise Unavailable(
-                f"The archive's folder {root / folder} cannot be listed: {fault.strerror}."
-            ) from fault

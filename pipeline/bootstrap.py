@@ -8,7 +8,7 @@ from functools import cache, lru_cache, partial
 
 from pipeline import home, migrate
 from pipeline.address import is_loopback, split_mailbox
-from pipeline.archive import Archive
+from pipeline.archive import Account, Archive
 from pipeline.cluster import Place
 from pipeline.database import Database, absolute_url
 from pipeline.delivery import Mode, Pace, Patience
@@ -51,8 +51,16 @@ def _database(settings: Settings, url: str, setting: str, *, read_only: bool = F
 
 def open_archive(settings: Settings) -> Archive:
     """The frozen files."""
-    url = settings.archive.url
-    return Archive(url if "://" in url else str(settings.path(url)))
+    named = settings.archive
+    account = Account(
+        endpoint=named.endpoint,
+        region=named.region,
+        ca_file=str(settings.path(named.ca_file)) if named.ca_file else "",
+        profile=named.profile,
+        access_key=named.access_key,
+        secret_key=lambda: settings.secret("archive.secret_key_file", "secret key"),
+    )
+    return Archive(named.url if "://" in named.url else str(settings.path(named.url)), account)
 
 
 def cluster(settings: Settings) -> Place:

@@ -18,13 +18,14 @@ from pipeline.errors import LettersError, Misconfigured, Unavailable
 
 _AGAIN = "Nothing is lost: run this again when it is well"
 _KEYS = (
-    "Give keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE, to"
-    " whoever runs this"
+    "Set archive.access_key and archive.secret_key_file, or archive.profile, or give keys in"
+    " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in AWS_PROFILE, to whoever runs"
+    " this"
 )
 _BUCKET = "Correct the bucket's name in archive.url, or have the bucket made"
-_REGION = "Set AWS_REGION to the bucket's own region"
-_ENDPOINT = "Check AWS_ENDPOINT_URL_S3, the network, and that the server runs"
-_TRUST = "Name a file with the certificates to trust in AWS_CA_BUNDLE"
+_REGION = "Set archive.region (or AWS_REGION) to the bucket's own region"
+_ENDPOINT = "Check archive.endpoint (or AWS_ENDPOINT_URL_S3), the network, and that the server runs"
+_TRUST = "Name a file with the certificates to trust in archive.ca_file (or AWS_CA_BUNDLE)"
 _MAY = "Let these credentials {may} it, or use others"
 _LONGEST = 200
 """Characters of a server's own words that are repeated."""
@@ -172,7 +173,8 @@ _BY_ERROR = {
     "NoCredentialsError": _NO_KEYS,
     "PartialCredentialsError": _NO_KEYS,
     "ProfileNotFound": _wrong(
-        "AWS_PROFILE names a profile that is not there", "Correct it, or make the profile"
+        "archive.profile (or AWS_PROFILE) names a profile that is not there",
+        "Correct it, or make the profile",
     ),
     "ConfigParseError": _NO_CONFIG,
     "ConfigNotFound": _NO_CONFIG,
@@ -201,7 +203,9 @@ _BY_ERROR = {
     "TimeoutError": _NO_ANSWER,
     "HTTPClientError": _BROKEN,
     "OSError": _BROKEN,
-    "ValueError": _wrong("the server's URL is none", "Correct AWS_ENDPOINT_URL_S3"),
+    "ValueError": _wrong(
+        "the server's URL is none", "Correct archive.endpoint (or AWS_ENDPOINT_URL_S3)"
+    ),
 }
 """By the name of the error's class, or of one that it is a kind of."""
 
@@ -244,7 +248,7 @@ def _refused(response: Mapping[str, Any]) -> Trouble:
             return replace(
                 found,
                 said=f"the bucket is in the region {region}",
-                fix=f"Set AWS_REGION to {region}",
+                fix=f"Set archive.region (or AWS_REGION) to {region}",
             )
     bare = words.strip(" .").lower() in {"", "access denied", "forbidden"}
     if found is _DENIED and not bare:

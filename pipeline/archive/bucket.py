@@ -365,6 +365,6 @@ def _parsed(url: str) -> tuple[str, str]:
         raise Misconfigured(
             "archive.url begins with s3:// and is no place there. Write s3://BUCKET or"
             " s3://BUCKET/PREFIX and nothing else: keys, region and server are set elsewhere"
-            " (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL_S3)."
+            " (archive.profile, archive.access_key, archive.region, archive.endpoint)."
         )
     return found["bucket"], prefix

@@ -29,7 +29,7 @@ _NEVER_EMPTY = (
 )
 _PATHS = (
     *("database.mark", "archive.url", "template.path", "mail.capture"),
-    *("smtp.ca_file", "reports.ca_file", "reports.relay_log"),
+    *("archive.ca_file", "smtp.ca_file", "reports.ca_file", "reports.relay_log"),
     "log.file",
     *("engine.ca_file", "engine.cert_file", "engine.key_file"),
     *SECRET_FILES,
@@ -245,10 +245,25 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
                     f"{place(key, file)}: {fault} "
                     "Write one address, as name@domain or Name <name@domain>."
                 )
+    yield from _inconsistent_archive(settings, file)
     yield from _inconsistent_relay(settings, file)
     yield from _inconsistent_reports(settings, file)
     yield from _inconsistent_tokens(settings, file)
     yield from _inconsistent_engine(settings, file)
+
+
+def _inconsistent_archive(settings: Settings, file: Path) -> Iterator[str]:
+    archive = settings.archive
+    if archive.endpoint and not _is_token_url(archive.endpoint):
+        yield (
+            f"{place('archive.endpoint', file)}: It must be a whole URL that begins with https://, "
+            "without a name or a password in it; http:// is for this machine only."
+        )
+    if bool(archive.access_key) is not bool(archive.secret_key_file):
+        yield (
+            "archive.access_key and archive.secret_key_file belong together: set both, or neither "
+            "where the keys are in the environment or a profile."
+        )
 
 
 def _inconsistent_relay(settings: Settings, file: Path) -> Iterator[str]:

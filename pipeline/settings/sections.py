@@ -23,6 +23,7 @@ from pipeline.settings.secret import (
 
 ENV_PREFIX = "LETTERS_"
 SECRET_FILES = {
+    "archive.secret_key_file": "secret key",
     "smtp.password_file": "password",
     "oauth2.client_secret_file": "client secret",
     "oauth2.refresh_token_file": "refresh token",
@@ -61,9 +62,15 @@ class SourceSettings(_Section):
 
 
 class ArchiveSettings(_Section):
-    """The frozen files."""
+    """The frozen files; all but the place is for a bucket."""
 
     url: str = "var/archive"
+    endpoint: str = ""
+    region: str = ""
+    ca_file: str = ""
+    profile: str = ""
+    access_key: str = ""
+    secret_key_file: str = ""
 
 
 class TemplateSettings(_Section):

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import bootstrap
 from pipeline.archive import PROBE, Account, Archive, Limits, letter_name
 from pipeline.checks import keeping
 from pipeline.checks.found import Check, Kind, guarded
 from pipeline.errors import Misconfigured, Refused, Unavailable
-from pipeline.settings import Settings
+from pipeline.settings import Settings, load
 from tests import servers
 from tests.postgres import free_port
 from tests.relays import make_certificates
@@ -376,7 +377,7 @@ def test_a_server_that_never_answers_is_not_waited_for_for_ever(
     for number, ask in enumerate(asked, start=1):
         with pytest.raises(
             Unavailable,
-            match=r"did not answer within 0\.3 seconds\. Check AWS_ENDPOINT_URL_S3, the network",
+            match=r"did not answer within 0\.3 seconds\. Check archive\.endpoint .*the network",
         ) as raised:
             ask()
         assert f"s3://{bucket}/" in unsaid(raised.value)
@@ -429,12 +430,12 @@ def test_a_server_without_conditions_is_looked_at_first(
         (
             refused(403, "InvalidAccessKeyId", f"{KEYS['AWS_ACCESS_KEY_ID']} is unknown"),
             Misconfigured,
-            r"does not know the access key\. Give keys in AWS_ACCESS_KEY_ID",
+            r"does not know the access key\. .*give keys in AWS_ACCESS_KEY_ID",
         ),
         (
             refused(403, "SignatureDoesNotMatch", StringToSign="AWS4 Signature Credential="),
             Misconfigured,
-            r"secret key does not belong to the access key\. Give keys",
+            r"secret key does not belong to the access key\. .*give keys",
         ),
         (
             refused(400, "ExpiredToken", "The provided token has expired."),
@@ -452,17 +453,17 @@ def test_a_server_without_conditions_is_looked_at_first(
         (
             refused(400, "IllegalLocationConstraintException"),
             Misconfigured,
-            r"in another region\. Set AWS_REGION to the bucket's own",
+            r"in another region\. Set archive\.region \(or AWS_REGION\) to the bucket's own",
         ),
         (
             refused(400, "AuthorizationHeaderMalformed", Region="eu-west-9"),
             Misconfigured,
-            r"in the region eu-west-9\. Set AWS_REGION to eu-west-9",
+            r"in the region eu-west-9\. Set archive\.region \(or AWS_REGION\) to eu-west-9",
         ),
         (
             refused(301, "PermanentRedirect", Region="eu-west-9"),
             Misconfigured,
-            r"in the region eu-west-9\. Set AWS_REGION to eu-west-9",
+            r"in the region eu-west-9\. Set archive\.region \(or AWS_REGION\) to eu-west-9",
         ),
         (refused(507, "XMinioStorageFull"), Unavailable, r"no room left .*\. Make room at the"),
         (refused(418, "Teapot", "Tea?x=1"), Unavailable, r"answered Teapot \(Tea\?x=1\)\. Ask"),
@@ -509,7 +510,10 @@ def test_without_keys(bucket: str, way: Way, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Misconfigured, match=r"no keys to it, or only a half.*AWS_PROFILE"):
         by(way, bucket).put(NAME, DATA)
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(Misconfigured, match="AWS_PROFILE names a profile that is not there"):
+    with pytest.raises(
+        Misconfigured,
+        match=r"archive\.profile \(or AWS_PROFILE\) names a profile that is not there",
+    ):
         by(way, bucket).put(NAME, DATA)
     assert way.asked == []
 
@@ -541,11 +545,13 @@ def test_a_server_that_is_not_there(bucket: str) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(
         Unavailable,
-        match=rf"nothing answers at {nobody} \(Connection refused\)\. Check AWS_ENDPOINT_URL_S3",
+        match=rf"nothing answers at {nobody} \(Connection refused\)\. Check archive\.endpoint",
     ) as raised:
         Archive(f"s3://{bucket}", Account(endpoint=nobody), AT_ONCE).put(NAME, DATA)
     unsaid(raised.value)
-    with pytest.raises(Misconfigured, match=r"server's URL is none\. Correct AWS_ENDPOINT_URL_S3"):
+    with pytest.raises(
+        Misconfigured, match=r"server's URL is none\. Correct archive\.endpoint \(or"
+    ):
         Archive(f"s3://{bucket}", Account(endpoint="nowhere"), AT_ONCE).put(NAME, DATA)
 
 
@@ -715,3 +721,28 @@ def test_a_check_of_a_server_that_is_not_there(
     [one] = looked(bucket)
     assert one.state is Kind.FAULT
     assert "nothing answers at" in one.found
+
+
+def test_what_the_settings_say_of_a_bucket_is_used(
+    store: Store, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+        monkeypatch.delenv(name)
+    secret = tmp_path / "secret"
+    secret.write_text("swordfish\n")
+    config = tmp_path / "letters.toml"
+    config.write_text(
+        f'[archive]\nurl = "s3://{bucket}"\nendpoint = "{store.endpoint}"\n'
+        f'region = "eu-west-2"\naccess_key = "me"\nsecret_key_file = "{secret}"\n'
+    )
+    bootstrap.open_archive(load(config)).put(NAME, DATA)
+    assert store.objects(bucket) == {NAME: DATA}
+    secret.unlink()
+    with pytest.raises(Misconfigured, match=r"secret key file .*archive\.secret_key_file names"):
+        bootstrap.open_archive(load(config)).put(NAME, DATA)
+    config.write_text('[archive]\nendpoint = "http://minio.example"\naccess_key = "me"\n')
+    with pytest.raises(
+        Misconfigured, match=r"archive\.endpoint in .*must be a whole URL"
+    ) as raised:
+        load(config)
+    assert "archive.access_key and archive.secret_key_file belong together" in str(raised.value)
