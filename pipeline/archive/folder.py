@@ -7,9 +7,11 @@ its own name; what a crash leaves behind is such a dotted file and nothing else.
 import contextlib
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.archive.showing import reason
 from pipeline.errors import Unavailable
@@ -71,7 +73,8 @@ class Folder:
         """The file's bytes, unproved; raises Unavailable, from FileNotFoundError if missing."""
         path = self._root / name
         try:
-            return path.read_bytes()
+            with _ordinary(path) as file:
+                return file.read()
         except FileNotFoundError as fault:
             raise Unavailable(
                 f"The archive has no file {path}. Put it back from a backup."
@@ -86,7 +89,7 @@ class Folder:
         """The first `size` bytes of a file, or all; raises Unavailable as `get`."""
         path = self._root / name
         try:
-            with path.open("rb") as file:
+            with _ordinary(path) as file:
                 return file.read(size)
         except OSError as fault:
             raise Unavailable(
@@ -122,6 +125,16 @@ class Folder:
                 raise Unavailable(
                     f"The archive's folder {self._root / folder} cannot be listed: {reason(fault)}."
                 ) from fault
+
+
+@contextlib.contextmanager
+def _ordinary(path: Path) -> Iterator[BinaryIO]:
+    """The file, open; a pipe or a device in its place would keep whoever reads it for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        yield file
 
 
 def _make_directory(directory: Path) -> None:

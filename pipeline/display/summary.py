@@ -20,6 +20,7 @@ from pipeline.source import Dates
 
 _NAMED = 2  # processes that are named
 _SHOWN = 20  # letters that need a person, before the rest is only counted
+_MAY_GO_AGAIN = {State.REJECTED.value, State.EXPIRED.value, State.BOUNCED.value}
 
 _MODES = {
     Mode.CAPTURE: "captured on this machine: a rehearsal, nothing has left it",
@@ -269,5 +270,10 @@ def _print_trouble(statuses: Iterator[LetterStatus], year: int) -> None:
         out.print(f"    {what}{f': {said}' if said else ''}", markup=False)
         if one.state == State.IN_DOUBT.value:
             out.print(f"    to settle it: {how_to_resolve(one.authority, year)}", markup=False)
+        elif one.state in _MAY_GO_AGAIN:
+            out.print(
+                f"    to send it again: letters resend {one.authority} --year {year} --reason TEXT",
+                markup=False,
+            )
     if more:
         out.print(f"  and {more:,} more: letters status {year} --json")

@@ -101,6 +101,9 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
     """
     made = 0
     table, r = schema.letters, schema.runs
+    # Along the index of a run's letters, so that no part looks again at what earlier parts planned.
+    place = sa.tuple_(table.c.authority_code, table.c.revision)
+    after: tuple[str, int] = ("", 0)
     while True:
         with db.write() as connection:
             # One planner at a time: the next one then sees what this one has made.
@@ -114,9 +117,9 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
             if not made:
                 _let_be_from(connection, run_id, sender)
             rows = connection.execute(
-                sa.select(table.c.id, table.c.recipients)
-                .where(letters.unplanned(run_id, sender.mode))
-                .order_by(table.c.id)
+                sa.select(table.c.id, table.c.recipients, table.c.authority_code, table.c.revision)
+                .where(letters.unplanned(run_id, sender.mode), place > after)
+                .order_by(table.c.authority_code, table.c.revision)
                 .limit(_CHUNK)
             ).all()
             for row in rows:
@@ -124,6 +127,7 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
             made += len(rows)
         if not rows:
             return made
+        after = (rows[-1].authority_code, rows[-1].revision)
 
 
 def _let_be_from(connection: sa.Connection, run_id: int, sender: Sender) -> None:

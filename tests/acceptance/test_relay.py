@@ -92,7 +92,7 @@ def test_a_live_run_writes_to_everyone_once_and_a_refusal_needs_a_person(
     ]
     handler.refuses[refused] = "550 5.1.1 no such user here"
     done = imported.letters("run", "2020", expect=1, env=live)
-    assert WATFORD in done.stdout
+    assert f"to send it again: letters resend {WATFORD} --year 2020 --reason TEXT" in done.stdout
     status = imported.json("status", "2020", env=live)
     by_code = {one["authority"]: one for one in status["letters"]}
     assert by_code[STEVENAGE]["state"] == "accepted"

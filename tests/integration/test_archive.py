@@ -167,6 +167,12 @@ def test_a_file_damaged_on_disk_is_not_given(tmp_path: Path) -> None:
         archive.get(NAME, HASH)
 
 
+def test_a_pipe_in_a_files_place_keeps_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.pdf")
+    with pytest.raises(Unavailable, match=r"a\.pdf cannot be read: it is no ordinary file"):
+        Archive(str(tmp_path)).get("a.pdf", "0" * 64)
+
+
 def test_a_place_that_cannot_be_a_folder_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "2020").write_bytes(b"in the way")
     with pytest.raises(Unavailable, match=r"cannot keep .*Something else is in the way"):
