@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
 
-from pipeline import home, migrate
+from pipeline import home, log, migrate
 from pipeline.address import is_loopback, split_mailbox
 from pipeline.archive import Account, Archive
 from pipeline.cluster import Place
@@ -236,11 +236,18 @@ def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
     ) as converter:
         yield Preparer(
             template=compile_template(data, fields=MERGE_FIELDS),
-            converter=Lane(converter) if settings.convert.lane == "auto" else converter,
+            converter=(
+                Lane(converter, told=_lane_left) if settings.convert.lane == "auto" else converter
+            ),
             archive=archive,
             names=Names(job.names),
             dated=job.dated,
         )
+
+
+def _lane_left(_why: str) -> None:
+    # A log holds no sentences, as they may quote a letter; the event alone sends a person looking.
+    log.warning("lane.given_up")
 
 
 def _relay(settings: Settings) -> Relay:

@@ -50,7 +50,6 @@ from com.sun.star.drawing import (  # type: ignore[import-not-found]
     EnhancedCustomShapeAdjustmentValue as AdjustmentValue,
 )
 from com.sun.star.uno import Exception as UnoException  # type: ignore[import-not-found]
-from com.sun.star.util import DateTime  # type: ignore[import-not-found]
 
 FIRST_START = 81
 """What soffice.bin exits with once it has laid out a new profile; it wants to be started again."""
@@ -326,6 +325,8 @@ class Kept:
         self.places: dict[int, Any] = {}
         self.restyled: dict[int, str] = {}
         try:
+            self.properties = document.DocumentProperties
+            self.changed = self.properties.ModificationDate
             _settle(document)
             drawings = self._drawings()
             for number, slot in self.slots.items():
@@ -340,7 +341,6 @@ class Kept:
             }
             for number, style in styles.items():
                 self._try_text(number, style)
-            self.properties = document.DocumentProperties
         except BaseException:
             document.close(True)
             raise
@@ -358,8 +358,8 @@ class Kept:
                     self.values[number] = value
         finally:
             self.document.unlockControllers()
-        # The PDF repeats when it was changed; of a docx just loaded that is never.
-        self.properties.ModificationDate = DateTime()
+        # The PDF repeats when it was changed: that is to be as the docx says, if it does.
+        self.properties.ModificationDate = self.changed
         self.document.setModified(False)
 
     def _put(self, number: int, value: str) -> None:

@@ -25,6 +25,11 @@ EVERY = 100
 """One of so many letters of a trusted document is made both ways."""
 DOCUMENTS = 24
 """Documents kept loaded at most; the one longest unused goes."""
+LONGER = 40
+"""Characters that a text may be longer or shorter than that of the shape's first letter.
+
+Where whole lines come and go, LibreOffice does not always break pages as in a docx just loaded.
+"""
 SHAPES = 2000
 """Shapes remembered at most."""
 
@@ -80,7 +85,13 @@ class Lane:
         """Answer the PDF of a docx, not yet finished; raises like `Converter.convert`."""
         letter = shaped(docx)
         shape = self._known(letter) if letter is not None else None
-        if letter is None or shape is None or shape.off or shape.seen <= self._after:
+        if (
+            letter is None
+            or shape is None
+            or shape.off
+            or shape.seen <= self._after
+            or not _near(shape.first, letter.slots)
+        ):
             return self._converter.convert(docx, settle=True)
         try:
             pdf = self._exported(shape, letter, docx)
@@ -159,6 +170,14 @@ class Lane:
         sentence = f"A shape of letters is made the plain way from now on: {why.rstrip('.')}."
         self.untrue.append(sentence)
         self._told(sentence)
+
+
+def _near(first: Sequence[Slot], slots: Sequence[Slot]) -> bool:
+    return all(
+        abs(len(here.value) - len(there.value)) <= LONGER
+        for here, there in zip(first, slots, strict=True)
+        if here.kind is Kind.TEXT
+    )
 
 
 def _told(number: int, slots: Sequence[Slot], texts: set[int]) -> dict[str, object]:
