@@ -39,6 +39,8 @@ class Process:
         os.kill(self.pid, signal.SIGKILL)
 
     def said(self) -> str:
+        if not self.output.exists():
+            return ""
         return self.output.read_text(encoding="utf-8", errors="replace")
 
 
@@ -143,6 +145,8 @@ def _running(
     rubbish.mkdir(exist_ok=True)
     with servers.running(whole, rubbish, process.output):
         servers.await_that(
-            "the process began", lambda: process.pid_file.exists() and bool(process.pid), str
+            "the process began",
+            lambda: process.pid_file.exists() and process.pid_file.read_text("ascii").strip() != "",
+            process.said,
         )
         yield process

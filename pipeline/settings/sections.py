@@ -276,6 +276,7 @@ class Settings(BaseSettings):
     def warnings(self) -> list[str]:
         """What works and should not stay so, as sentences: who else can read a secret."""
         files = [(what, self._named(setting)) for setting, what in SECRET_FILES.items()]
+        files.append(("certificate's key", self.engine.key_file))
         return [
             f"The {what} file {self.path(named)} can be read by everybody on this machine; "
             f"keep it to yourself with chmod 600 {self.path(named)}."

@@ -37,6 +37,7 @@ from tests import clusters, servers
 from tests.acceptance.site import LETTERS, part_of_the_sample
 from tests.clusters import WAYWARD, Certified, Dask
 from tests.postgres import PostgresServer
+from tests.s3 import KEYS, running_s3
 
 ROOT = Path(__file__).parents[2]
 CODES = [
@@ -300,6 +301,24 @@ def test_the_command_says_what_is_made_where_and_ends_in_one_line(site: Site, tw
     site.prepared_once()
 
 
+def test_letters_that_are_made_elsewhere_lie_in_a_bucket(
+    site: Site, dask: Dask, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_s3() as store:
+        keys = {**KEYS, "AWS_ENDPOINT_URL_S3": store.endpoint}
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        bucket = store.make_bucket()
+        far = replace(site, archive=f"s3://{bucket}/letters")
+        settings = far.clustered(dask)
+        with dask.worker("far", home, env={**keys, "LETTERS_ARCHIVE__URL": far.archive}):
+            dask.await_workers("far")
+            far.prepare(settings, DaskEngine(settings))
+        far.prepared_once()
+        made = [key for key in store.keys(bucket) if key.endswith(".pdf")]
+        assert len(made) == len(CODES)
+
+
 # ------------------------------------------------------------------------------- what is killed
 
 
@@ -504,9 +523,13 @@ def test_an_encrypted_cluster_makes_letters_and_lets_no_stranger_in(
     site: Site, home: Path, tmp_path: Path
 ) -> None:
     ours, theirs = certified(tmp_path / "certificates")
+    ours.key.chmod(0o644)
     with clusters.scheduler(tmp_path / "tls", certified=ours) as dask, dask.worker("safe", home):
         dask.await_workers("safe")
         settings = site.clustered(dask)
+        assert f"chmod 600 {ours.key}" in str(settings.warnings())
+        ours.key.chmod(0o600)
+        assert settings.warnings() == []
         site.prepare(settings, DaskEngine(settings))
         site.prepared_once()
 
