@@ -55,8 +55,8 @@ def _silent(_reason: str) -> None:
 class Lane:
     """Converts as its converter does, and keeps documents loaded where that is proved to be true.
 
-    `told` is called with a sentence when a shape is given up. `prove_all` makes every letter both
-    ways.
+    `told` is called with a sentence when a shape is given up; after `after` letters of a shape a
+    document is kept, `documents` at most, and one letter of `every` is made both ways.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Lane:
         self._shapes: OrderedDict[str, _Shape] = OrderedDict()
         self._kept: OrderedDict[int, _Shape] = OrderedDict()
         self._numbers = 0
+        self._start = 0
         self.fast = 0
         """Letters whose PDF is of a kept document."""
         self.untrue: list[str] = []
@@ -138,7 +139,11 @@ class Lane:
         shape.kept = 0
 
     def _exported(self, shape: _Shape, letter: Shaped, docx: bytes) -> bytes:
-        if shape.start != self._converter.ready():
+        start = self._converter.ready()
+        if start != self._start:
+            self._kept.clear()  # with the office that they were loaded in
+            self._start = start
+        if shape.start != start:
             shape.kept = 0
         if not shape.kept:
             self._keep(shape, letter, docx)
@@ -148,9 +153,6 @@ class Lane:
         return self._converter.export(asked.encode())
 
     def _keep(self, shape: _Shape, letter: Shaped, docx: bytes) -> None:
-        start = self._converter.ready()
-        for number in [each for each, of in self._kept.items() if of.start != start]:
-            del self._kept[number]
         while len(self._kept) >= self._documents:
             number, oldest = self._kept.popitem(last=False)
             if oldest.kept == number:
@@ -161,7 +163,7 @@ class Lane:
         slots = [_told(number, letter.slots, texts) for number in sorted(shape.varying)]
         asked = json.dumps({"number": self._numbers, "slots": slots})
         self._converter.keep(asked.encode(), marked(docx, texts))
-        shape.kept, shape.start = self._numbers, start
+        shape.kept, shape.start = self._numbers, self._start
         self._kept[shape.kept] = shape
 
     def _give_up(self, shape: _Shape, why: str) -> None:

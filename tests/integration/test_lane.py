@@ -112,3 +112,14 @@ def test_documents_are_closed_when_there_are_too_many(converter: Converter) -> N
             lane.convert(letter(name, paragraphs=paragraphs))
     assert told == []
     assert lane.fast == 4
+
+
+def test_a_replaced_office_is_given_its_documents_anew() -> None:
+    told: list[str] = []
+    with Converter(find_office(), timeout=60, recycle_after=7) as replaced:
+        lane = Lane(replaced, told=told.append, after=1, documents=2)
+        for name in ("Bath", "Wells", "Ely", "Ripon", "Truro"):
+            for paragraphs in (1, 2, 3):
+                lane.convert(letter(name, paragraphs=paragraphs))
+    assert told == []
+    assert lane.fast == 12
