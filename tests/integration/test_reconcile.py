@@ -225,7 +225,7 @@ def _letter_gone(site: Site) -> None:
     ("corrupt", "matter", "said"),
     [
         (_no_end, Matter.ATTEMPT, "nothing is on record of what came of it"),
-        (_no_attempt, Matter.ATTEMPT, "It has been tried 1 times, and 0 attempts are on record."),
+        (_no_attempt, Matter.ATTEMPT, "It has been tried once, and 0 attempts are on record."),
         (_unfrozen, Matter.FROZEN, "It was frozen, and its bytes are not on record any more."),
         (_frozen_anew, Matter.FROZEN, "Other bytes are on record"),
         (_unprepared, Matter.PREPARED, "It was made, and no file is on record."),
