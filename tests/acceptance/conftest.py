@@ -14,7 +14,8 @@ STEVENAGE, WATFORD = "E07000243", "E07000103"
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """A site where the whole sample has been imported and run."""
-    site = Site(tmp_path_factory.mktemp("finished"))
+    every_core = {"LETTERS_CONVERT__WORKERS": "0"}
+    site = Site(tmp_path_factory.mktemp("finished"), more=every_core)
     site.letters("import", str(SAMPLE))
     site.letters("run", "2020")
     return site

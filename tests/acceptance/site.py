@@ -43,6 +43,8 @@ class Site:
             "LETTERS_ARCHIVE__URL": str(self.archive),
             "LETTERS_MAIL__CAPTURE": str(self.maildir),
             "COLUMNS": "80",
+            # For a few letters, one LibreOffice is there sooner than two.
+            "LETTERS_CONVERT__WORKERS": "1",
             **(self.more or {}),
         }
 
