@@ -166,7 +166,10 @@ class Names:
         for name in all_authority_names:
             folded = fold(name)
             if folded:
-                self._names.setdefault(folded, name)
+                kept = self._names.setdefault(folded, name)
+                # Of two that differ in capitals alone, one that asks for none stands for both.
+                if kept[0].isupper() and not name[0].isupper():
+                    self._names[folded] = name
                 lengths.setdefault(folded[:_KEY], set()).add(len(folded))
         self._key_sizes = sorted({len(key) for key in lengths}, reverse=True)
         self._lengths = {key: sorted(each, reverse=True) for key, each in lengths.items()}

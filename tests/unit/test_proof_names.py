@@ -124,6 +124,13 @@ def test_names_of_no_letters_are_no_names() -> None:
     assert found("a b", ["", " ", "-"]) == []
 
 
+@pytest.mark.parametrize("names", [["Arc", "arc"], ["arc", "Arc"], ["Arc", "Arc", "arc"]])
+def test_of_names_that_differ_in_capitals_neither_hides_the_other(names: list[str]) -> None:
+    assert len(found("7; arc ;7", names)) == 1
+    assert len(found("7; Arc ;7", names)) == 1
+    assert found("7; arc ;7", ["Arc", "Arc"]) == []
+
+
 def test_short_names_are_found() -> None:
     assert found("We wrote to Ayr and to Ely.", ["Ely", "Ay", "Ayr"]) == ["Ayr", "Ely"]
 
