@@ -25,8 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -37,6 +37,7 @@ from bench.contender import Asked
 from bench.drawing import Bar, drawn
 from bench.memory import Memory
 from bench.peers import setup
+from bench.timing import timed
 from pipeline import bootstrap, convert, log, proof, run
 from pipeline.archive import Archive
 from pipeline.convert import Converter, find_office, lane
@@ -481,7 +482,7 @@ def _where(bench: Bench, one_lane: Contender, count: int) -> object:
                 pipeline.ledger, opened.id, [preparer.prepare(one) for one in early], now=_now()
             )
             for place, name, part in _PARTS:
-                stack.enter_context(_timed(place, name, part, spent))
+                stack.enter_context(timed(place, name, part, spent))
             begun = time.perf_counter()
             made = 0
             while group := list(islice(waiting, 10)):
@@ -495,24 +496,6 @@ def _where(bench: Bench, one_lane: Contender, count: int) -> object:
     for part, seconds in spent.items():
         print(f"  {part:<36} {seconds / made * 1000:>7.2f} {seconds / whole:>6.0%}")
     return {part: seconds / made for part, seconds in spent.items()}
-
-
-@contextmanager
-def _timed(place: object, name: str, part: str, spent: dict[str, float]) -> Iterator[None]:
-    original: Callable[..., object] = getattr(place, name)
-
-    def timed(*arguments: object, **named: object) -> object:
-        begun = time.perf_counter()
-        try:
-            return original(*arguments, **named)
-        finally:
-            spent[part] = spent.get(part, 0.0) + time.perf_counter() - begun
-
-    setattr(place, name, timed)
-    try:
-        yield
-    finally:
-        setattr(place, name, original)
 
 
 # ---- The drawing

@@ -36,6 +36,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from bench import machine
+from bench.timing import timed
 from pipeline import home, migrate, schema
 from pipeline.archive import Archive, message_name
 from pipeline.database import Database
@@ -383,7 +384,7 @@ def _where(target: Target, folder: Path, pdf: bytes, count: int) -> None:
             (Transport, "_body", "writing the body"),
             (Transport, "_dot", "the dot and the answer to it"),
         ):
-            stack.enter_context(_timed(place, name, part, spent))
+            stack.enter_context(timed(place, name, part, spent))
         begun = time.perf_counter()
         _sent(ready, target, 1)
         whole = time.perf_counter() - begun
@@ -392,24 +393,6 @@ def _where(target: Target, folder: Path, pdf: bytes, count: int) -> None:
     spent["all else"] = whole - sum(spent.values())
     for part, seconds in spent.items():
         print(f"  {part:<36} {seconds / count * 1000:>6.2f} {seconds / whole:>6.0%}")
-
-
-@contextmanager
-def _timed(place: object, name: str, part: str, spent: dict[str, float]) -> Iterator[None]:
-    original = getattr(place, name)
-
-    def timed(*arguments: object, **named: object) -> object:
-        begun = time.perf_counter()
-        try:
-            return original(*arguments, **named)
-        finally:
-            spent[part] = spent.get(part, 0.0) + time.perf_counter() - begun
-
-    setattr(place, name, timed)
-    try:
-        yield
-    finally:
-        setattr(place, name, original)
 
 
 if __name__ == "__main__":

@@ -36,13 +36,12 @@ SHAPES = 2000
 
 @dataclass(slots=True, kw_only=True)
 class _Shape:
-    """What is known of a shape; `kept` is the number of its document, of the start `start`."""
+    """What is known of a shape; `kept` is the number of its document, 0 for none."""
 
     first: Sequence[Slot]
     seen: int = 0
     varying: set[int] = field(default_factory=set)
     kept: int = 0
-    start: int = 0
     made: int = 0
     proved: int = 0
     off: bool = False
@@ -98,7 +97,7 @@ class Lane:
             pdf = self._exported(shape, letter, docx)
         except NotKept as fault:
             if fault.ended:
-                self._kept.clear()
+                self._forget_all()
             self._give_up(shape, f"LibreOffice cannot keep it loaded: {fault}")
             return self._converter.convert(docx, settle=True)
         shape.made += 1
@@ -130,21 +129,23 @@ class Lane:
         for number, (here, there) in enumerate(zip(shape.first, letter.slots, strict=True)):
             if here.value != there.value and number not in shape.varying:
                 shape.varying.add(number)
-                shape.proved = 0  # what is kept does not let this be exchanged
-                self._forget_later(shape)
+                shape.proved = 0
+                # What is kept does not let this be exchanged; it is closed when there is need of
+                # room, or with the office.
+                shape.kept = 0
         return shape
 
-    def _forget_later(self, shape: _Shape) -> None:
-        # The document is closed when there is need of room, or with the office.
-        shape.kept = 0
+    def _forget_all(self) -> None:
+        """They ended with the office that they were loaded in."""
+        for shape in self._kept.values():
+            shape.kept = 0
+        self._kept.clear()
 
     def _exported(self, shape: _Shape, letter: Shaped, docx: bytes) -> bytes:
         start = self._converter.ready()
         if start != self._start:
-            self._kept.clear()  # with the office that they were loaded in
+            self._forget_all()
             self._start = start
-        if shape.start != start:
-            shape.kept = 0
         if not shape.kept:
             self._keep(shape, letter, docx)
         self._kept.move_to_end(shape.kept)
@@ -163,7 +164,7 @@ class Lane:
         slots = [_told(number, letter.slots, texts) for number in sorted(shape.varying)]
         asked = json.dumps({"number": self._numbers, "slots": slots})
         self._converter.keep(asked.encode(), marked(docx, texts))
-        shape.kept, shape.start = self._numbers, self._start
+        shape.kept = self._numbers
         self._kept[shape.kept] = shape
 
     def _give_up(self, shape: _Shape, why: str) -> None:

@@ -112,18 +112,26 @@ class _Said:
         return f"{self.failed}, and {words}" if self.failed else words
 
 
+def ended(*command: str | Path, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    """Run a program in nobody's environment; how it ended, and in `stdout` all that it said.
+
+    Raises OSError where it cannot be run, TimeoutExpired after so many seconds.
+    """
+    return subprocess.run(  # noqa: S603  (no shell)
+        command,
+        cwd="/",
+        env=environment(Path("/nonexistent")),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=seconds,
+        check=False,
+    )
+
+
 def _ask(*command: str | Path) -> _Said:
     try:
-        done = subprocess.run(  # noqa: S603  (no shell)
-            command,
-            cwd="/",
-            env=environment(Path("/nonexistent")),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=START_SECONDS,
-            check=False,
-        )
+        done = ended(*command, seconds=START_SECONDS)
     except OSError as fault:
         return _Said(words="", failed=f"it cannot be run ({fault.strerror})")
     except subprocess.TimeoutExpired:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pipeline.convert.office import FONT_PLACES, environment
+from pipeline.convert.office import FONT_PLACES, ended
 from pipeline.errors import Misconfigured
 
 Wanted = Literal["auto", "on", "off"]
@@ -123,23 +123,14 @@ def _without_network() -> Path | None:
 def _run(*command: str) -> str | None:
     """None if it ended well, else the last that it said."""
     try:
-        done = subprocess.run(  # noqa: S603  (no shell)
-            command,
-            cwd="/",
-            env=environment(Path("/nonexistent")),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
+        done = ended(*command, seconds=PROBE_SECONDS)
     except OSError as fault:
         return f"it cannot be run: {fault.strerror}"
     except subprocess.TimeoutExpired:
         return f"it did not end within {PROBE_SECONDS:g} seconds"
     if done.returncode == 0:
         return None
-    *_, last = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    *_, last = done.stdout.decode(errors="replace").strip().splitlines() or ["it said nothing"]
     return "".join(c if c.isprintable() else " " for c in last).removeprefix("bwrap: ")[:200]
 
 

@@ -385,27 +385,18 @@ def settle(
     the relay's own trouble is not held against it.
     """
     with db.write() as connection:
-        if isinstance(outcome, Accepted) and _move(
-            connection, claimed, State.SENDING, State.ACCEPTED, now=now
-        ):  # as nearly always: nothing need be looked at first
-            _end_attempt(connection, claimed, outcome, now=now)
-            _note_move(
-                connection,
-                claimed,
-                State.SENDING,
-                State.ACCEPTED,
-                at=now,
-                said=_said(outcome),
-            )
-            return True
-        held = _held_row(connection, claimed)
-        if held is None:
-            return False
-        source, target = State(held.state), _settled(outcome)
+        # Only a dot is accepted, so nothing need be looked at before that is recorded.
+        source, deferrals = State.SENDING, 0
+        if not isinstance(outcome, Accepted):
+            held = _held_row(connection, claimed)
+            if held is None:
+                return False
+            source, deferrals = State(held.state), held.deferrals
+        target = _settled(outcome)
         burns = isinstance(outcome, Deferred) or (
             isinstance(outcome, NotTried) and not outcome.trouble
         )
-        deferrals = held.deferrals + burns
+        deferrals += burns
         wait = retry_after(deferrals, chance=chance) if burns else timedelta(0)
         if not _move(connection, claimed, source, target, due_at=now + wait, now=now):
             return False

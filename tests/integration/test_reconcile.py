@@ -351,15 +351,21 @@ def test_an_approved_run_that_nobody_sent(db: Database, tmp_path: Path) -> None:
     assert replace(site, pipeline=replace(pipeline, people=0)).found(NOW + 2 * DAY) == []
 
 
-def test_what_was_taken_after_it_was_given_up(planned: Site) -> None:
+def settled_while_it_was_sent(planned: Site, target: State, evidence: str) -> Claim:
+    """A delivery whose worker was given up, and the doubt settled; the worker may still answer."""
     claimed = planned.claim()
     assert claimed is not None
     planned.freeze(claimed.message_id)
     planned.intend(claimed)
     deliveries.recover(planned.db, claimed.run_id, gone=lambda _: True, now=NOW)
     [doubt] = deliveries.doubts(planned.db, claimed.run_id, Mode.LIVE)
-    assert deliveries.resolve(planned.db, doubt, State.CANCELLED, evidence="by post", now=NOW)
+    assert deliveries.resolve(planned.db, doubt, target, evidence=evidence, now=NOW)
     planned.send_all()
+    return claimed
+
+
+def test_what_was_taken_after_it_was_given_up(planned: Site) -> None:
+    claimed = settled_while_it_was_sent(planned, State.CANCELLED, "by post")
     refused = Rejected(reply=Reply(code=550, text="no"))
     deliveries.answer_late(planned.db, claimed, refused, now=NOW)
     assert planned.found(files=False) == []
@@ -372,14 +378,7 @@ def test_what_was_taken_after_it_was_given_up(planned: Site) -> None:
 
 
 def test_what_was_taken_as_is_known_already_is_no_gap(planned: Site) -> None:
-    claimed = planned.claim()
-    assert claimed is not None
-    planned.freeze(claimed.message_id)
-    planned.intend(claimed)
-    deliveries.recover(planned.db, claimed.run_id, gone=lambda _: True, now=NOW)
-    [doubt] = deliveries.doubts(planned.db, claimed.run_id, Mode.LIVE)
-    assert deliveries.resolve(planned.db, doubt, State.ACCEPTED, evidence="its log", now=NOW)
-    planned.send_all()
+    claimed = settled_while_it_was_sent(planned, State.ACCEPTED, "its log")
     assert deliveries.answer_late(planned.db, claimed, OK, now=NOW) is None
     assert planned.found(files=False) == []
 
