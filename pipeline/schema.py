@@ -17,7 +17,7 @@ from pipeline.delivery import LEASED, OPEN, Mode, State
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 from pipeline.report import Kind, MatchedBy
 
-VERSION = "0005"
+VERSION = "0012"
 """The migration that these tables are the result of."""
 
 metadata = sa.MetaData(
@@ -213,6 +213,12 @@ class Event(StrEnum):
     REPORT_NOTED = "report_noted"
     RETURNED_MAIL_SEEN = "returned_mail_seen"
     LEDGER_CONFIRMED = "ledger_confirmed"
+    EDITION_MADE = "edition_made"
+    TEST_SENT = "test_sent"
+    LETTER_REISSUED = "letter_reissued"
+    LETTERS_FORGOTTEN = "letters_forgotten"
+    ALERT_RAISED = "alert_raised"
+    ALERT_CLEARED = "alert_cleared"
 
 
 class Returned(StrEnum):

@@ -1,0 +1,10 @@
+"""What is looked for often is found by an index alone."""
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass

@@ -1,0 +1,10 @@
+"""A letter that replaces another says which, why, and on whose word."""
+
+revision = "0012"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    pass
