@@ -36,7 +36,7 @@ def check(
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
-    """Look at everything that a run leans on, or at a year's data and letters.
+    """Look at everything that a run leans on, and say what to mend.
 
     Nothing is sent, nothing is made that is not there, and nothing is changed. One letter is made
     on trial, in memory; --quick leaves that out. Ends with 0 if all is well, with 1 if there is a

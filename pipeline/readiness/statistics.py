@@ -346,8 +346,8 @@ class Statistics:
             yield Finding(
                 kind=Kind.ADVISORY,
                 check=Check.OUTSIDE,
-                found=f"Dated within a week outside the period and not counted are {before:,} {what}"
-                f" before {long_date(first)} and {since:,} after {long_date(last)}.",
+                found=f"Dated within a week outside the period and not counted are {before:,}"
+                f" {what} before {long_date(first)} and {since:,} after {long_date(last)}.",
                 fix="Nothing, if these are their dates; look at them if the year seems short.",
             )
 
