@@ -324,14 +324,20 @@ class Kept:
         self.values = {slot["number"]: slot["value"] for slot in slots}
         self.places: dict[int, Any] = {}
         self.restyled: dict[int, str] = {}
+        self.geometries: dict[str, Any] = {}
+        self.shown: dict[int, str] = {}
         try:
             self.properties = document.DocumentProperties
             self.changed = self.properties.ModificationDate
             _settle(document)
             drawings = self._drawings()
+            found = self._found()
             for number, slot in self.slots.items():
                 if slot["kind"] == "text":
-                    self.places[number] = self._found(slot["mark"])
+                    if len(found.get(slot["mark"], [])) != 1:
+                        raise NotKept("a text that letters differ in is not found just once")
+                    self.places[number] = found[slot["mark"]][0]
+                    self.values[number] = slot["mark"]
                 elif slot["kind"] != "title":
                     self.places[number] = self._drawing(drawings, slot)
             styles = {
@@ -371,7 +377,11 @@ class Kept:
         elif kind == "alternative":
             self.places[number].Description = value
         else:
-            _bend(self.places[number], json.loads(value))
+            preset, angles = json.loads(value)
+            if preset != json.loads(self.shown.get(number, '[""]'))[0]:
+                self.places[number].CustomShapeGeometry = self.geometries[preset]
+            _bend(self.places[number], angles)
+            self.shown[number] = value
 
     def _put_text(self, number: int, value: str) -> None:
         place = self.places[number]
@@ -398,16 +408,18 @@ class Kept:
                 f"text in the look of “{style[0] or 'plain text'}” does not keep its look"
             )
 
-    def _found(self, mark: str) -> Any:
+    def _found(self) -> "dict[str, list[Any]]":
         wanted = self.document.createSearchDescriptor()
-        wanted.SearchString = mark
+        wanted.SearchString = "Q7z[0-9]+z7Q"
+        wanted.SearchRegularExpression = True
         wanted.SearchCaseSensitive = True
         found = self.document.findAll(wanted)
-        if found.Count != 1:
-            raise NotKept(f"a text that letters differ in is found {found.Count} times")
-        self.values[int(mark[3:-3])] = mark
-        place = found.getByIndex(0)
-        return place.getText().createTextCursorByRange(place)
+        places: dict[str, list[Any]] = {}
+        for at in range(found.Count):
+            place = found.getByIndex(at)
+            cursor = place.getText().createTextCursorByRange(place)
+            places.setdefault(cursor.getString(), []).append(cursor)
+        return places
 
     def _drawings(self) -> "dict[str, list[Any]]":
         page = self.document.DrawPage
@@ -415,7 +427,17 @@ class Kept:
         for at in range(page.Count):
             drawing = page.getByIndex(at)
             drawings.setdefault(drawing.Name, []).append(drawing)
+            if drawing.ShapeType == GROUP:
+                for part in range(drawing.Count):
+                    self._learn(drawing.getByIndex(part))
         return drawings
+
+    def _learn(self, shape: Any) -> None:
+        if shape.ShapeType == CUSTOM:
+            geometry = shape.CustomShapeGeometry
+            for each in geometry:
+                if each.Name == "Type":
+                    self.geometries.setdefault(each.Value.removeprefix("ooxml-"), geometry)
 
     def _drawing(self, drawings: "dict[str, list[Any]]", slot: "dict[str, Any]") -> Any:
         found = drawings.get(slot["drawing"], [])
@@ -426,7 +448,8 @@ class Kept:
             place = place.getByIndex(slot["part"])
         if slot["kind"] == "ring":
             had = [[each.Name, each.Value] for each in _adjustments(place)]
-            if had != json.loads(slot["value"]):
+            self.shown[slot["number"]] = slot["value"]
+            if had != json.loads(slot["value"])[1]:
                 raise NotKept("a drawing's angles are not those of the docx")
         elif place.Description != slot["value"]:
             raise NotKept("an alternative text is not that of the docx")

@@ -23,8 +23,8 @@ from pipeline.convert.sandbox import NONE, Sandbox
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 
 WORKER = Path(__file__).parent.with_name("uno_worker.py")
-RECYCLE_AFTER = 400
-"""Letters after which a LibreOffice is replaced by a fresh one, before its memory has grown."""
+RECYCLE_AFTER = 20_000
+"""Letters after which a LibreOffice is replaced whatever it holds; its memory decides before."""
 MEMORY = 500_000_000
 """Bytes of memory above which it is replaced, however few letters it has made."""
 ROOM = 8 << 20

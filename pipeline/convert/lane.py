@@ -9,7 +9,7 @@ of, or that LibreOffice fails at, goes the plain way from then on, and `Lane.unt
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.convert.converter import Converter, NotKept
@@ -17,8 +17,8 @@ from pipeline.convert.parity import differences
 from pipeline.convert.shape import Kind, Shaped, Slot, mark, marked, shaped
 from pipeline.errors import LetterFault
 
-AFTER = 2
-"""Letters of a shape that go the plain way first; from them is learnt what letters differ in."""
+AFTER = 3
+"""Letters of a shape that go the plain way first: to keep a document is worth it for many only."""
 FIRST = 2
 """Letters of a kept document that are made both ways before it is trusted."""
 EVERY = 100
@@ -41,6 +41,8 @@ class _Shape:
     first: Sequence[Slot]
     seen: int = 0
     varying: set[int] = field(default_factory=set)
+    narrow: bool = False
+    """Whether only what letters were seen to differ in is exchanged, as not everything can be."""
     kept: int = 0
     made: int = 0
     proved: int = 0
@@ -104,7 +106,9 @@ class Lane:
         if shape.proved >= FIRST and shape.made % self._every:
             self.fast += 1
             return pdf
-        plain = self._converter.convert(docx)
+        # Against what the plain lane makes, once; then against the same with its rings drawn alike,
+        # which has the same bytes when all is well, and those are compared in no time.
+        plain = self._converter.convert(docx, settle=shape.proved > 0)
         try:
             found = differences(plain, pdf)
         except LetterFault as fault:
@@ -129,6 +133,8 @@ class Lane:
         for number, (here, there) in enumerate(zip(shape.first, letter.slots, strict=True)):
             if here.value != there.value and number not in shape.varying:
                 shape.varying.add(number)
+                if not shape.narrow:
+                    continue
                 shape.proved = 0
                 # What is kept does not let this be exchanged; it is closed when there is need of
                 # room, or with the office.
@@ -149,7 +155,7 @@ class Lane:
         if not shape.kept:
             self._keep(shape, letter, docx)
         self._kept.move_to_end(shape.kept)
-        values = {number: letter.slots[number].value for number in shape.varying}
+        values = {number: letter.slots[number].value for number in _exchanged(shape)}
         asked = json.dumps({"number": shape.kept, "values": values})
         return self._converter.export(asked.encode())
 
@@ -160,10 +166,23 @@ class Lane:
                 oldest.kept = 0
             self._converter.forget(number)
         self._numbers += 1
-        texts = {each for each in shape.varying if letter.slots[each].kind is Kind.TEXT}
-        slots = [_told(number, letter.slots, texts) for number in sorted(shape.varying)]
+        exchanged = _exchanged(shape)
+        loaded = marked(docx, exchanged)
+        as_loaded = shaped(loaded)
+        if as_loaded is None or as_loaded.key != letter.key:
+            raise NotKept("with marks in it, it is of another shape", ended=False)
+        texts = {each for each in exchanged if letter.slots[each].kind is Kind.TEXT}
+        slots = [_told(number, as_loaded.slots, texts) for number in sorted(exchanged)]
         asked = json.dumps({"number": self._numbers, "slots": slots})
-        self._converter.keep(asked.encode(), marked(docx, texts))
+        try:
+            self._converter.keep(asked.encode(), loaded)
+        except NotKept as fault:
+            if fault.ended or shape.narrow:
+                raise
+            # Something in it cannot be exchanged; perhaps letters do not differ in that.
+            shape.narrow = True
+            self._keep(shape, letter, docx)
+            return
         shape.kept = self._numbers
         self._kept[shape.kept] = shape
 
@@ -173,6 +192,10 @@ class Lane:
         sentence = f"A shape of letters is made the plain way from now on: {why.rstrip('.')}."
         self.untrue.append(sentence)
         self._told(sentence)
+
+
+def _exchanged(shape: _Shape) -> Collection[int]:
+    return shape.varying if shape.narrow else range(len(shape.first))
 
 
 def _near(first: Sequence[Slot], slots: Sequence[Slot]) -> bool:

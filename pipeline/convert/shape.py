@@ -31,6 +31,9 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufff9-\uffff]")
 """Characters that mean something else to LibreOffice's text than to a docx."""
 _MARK = "\ue000"
 """Stands in the shape for what is in a slot."""
+_CLOSED, _OPEN = "donut", "blockArc"
+_ARCS = [[_CLOSED, 1], [_OPEN, 3]]
+"""Rings whose kind may change with the rate, and how many values each has."""
 _VAL = re.compile(r"val (-?\d{1,9})")
 
 
@@ -95,8 +98,12 @@ def shaped(docx: bytes) -> Shaped | None:
     return Shaped(key=rest.hexdigest(), slots=slots)
 
 
-def marked(docx: bytes, texts: Collection[int]) -> bytes:
-    """Answer the docx with a mark (`mark`) in place of the texts in the slots numbered."""
+def marked(docx: bytes, numbers: Collection[int]) -> bytes:
+    """Answer the docx as it is to be kept loaded, the slots numbered made ready for other values.
+
+    A mark (`mark`) is put in place of a text. A closed ring becomes an open one: LibreOffice then
+    has the geometry of both to draw either with.
+    """
     answer = io.BytesIO()
     number = 0
     with (
@@ -108,8 +115,10 @@ def marked(docx: bytes, texts: Collection[int]) -> bytes:
             if member.filename == _CORE or _STAMPED.fullmatch(member.filename):
                 root = _parsed(content)
                 for slot, place in _places(root, member.filename):
-                    if slot.kind is Kind.TEXT and number in texts:
+                    if number in numbers and slot.kind is Kind.TEXT:
                         place.put(mark(number))
+                    elif number in numbers and slot.kind is Kind.RING:
+                        place.open()
                     number += 1
                 content = etree.tostring(root, xml_declaration=True, encoding="UTF-8")
             written.writestr(member.filename, content)
@@ -127,6 +136,8 @@ class _Place:
 
     element: etree._Element
     attributes: Sequence[tuple[etree._Element, str]] = ()
+    arc: etree._Element | None = None
+    """The geometry of a ring that may be open or closed, which then is no part of the shape."""
 
     def put(self, value: str) -> None:
         self.element.text = value
@@ -136,6 +147,21 @@ class _Place:
             self.element.text = _MARK
         for element, name in self.attributes:
             element.set(name, _MARK)
+        if self.arc is not None:
+            self.arc.set("prst", _MARK)
+            for guides in self.arc:
+                guides.clear()
+
+    def open(self) -> None:
+        """Make an open ring of a closed one, as wide, half way round."""
+        if self.arc is None or self.arc.get("prst") != _CLOSED:
+            return
+        self.arc.set("prst", _OPEN)
+        (guides,) = self.arc
+        (width,) = guides
+        width.set("name", "adj3")
+        for name, angle in (("adj2", 5_400_000), ("adj1", 16_200_000)):
+            guides.insert(0, etree.Element(f"{_A}gd", name=name, fmla=f"val {angle}"))
 
 
 def _parsed(content: bytes) -> etree._Element:
@@ -208,16 +234,24 @@ def _alternative(element: etree._Element, name: str, part: int) -> tuple[Slot, _
 
 
 def _ring(shape: etree._Element, name: str, part: int) -> tuple[Slot, _Place] | None:
-    guides = shape.findall(f"{_WPS}spPr/{_A}prstGeom/{_A}avLst/{_A}gd")
+    geometry = shape.find(f"{_WPS}spPr/{_A}prstGeom")
+    if geometry is None:
+        return None
+    guides = geometry.findall(f"{_A}avLst/{_A}gd")
     values = [_VAL.fullmatch(str(guide.get("fmla", ""))) for guide in guides]
     if not values or not all(values):
         return None
-    value = json.dumps(
-        [
-            [str(guide.get("name")), int(val[1])]
-            for guide, val in zip(guides, values, strict=True)
-            if val
-        ]
+    angles = [
+        [str(guide.get("name")), int(val[1])]
+        for guide, val in zip(guides, values, strict=True)
+        if val
+    ]
+    preset = str(geometry.get("prst"))
+    slot = Slot(kind=Kind.RING, value=json.dumps([preset, angles]), drawing=name, part=part)
+    # A rate of 100% is drawn as a closed ring upon the closed ring that is its track.
+    changes = part > 0 and len(geometry) == 1 and [preset, len(guides)] in _ARCS
+    return slot, _Place(
+        element=shape,
+        attributes=[(guide, "fmla") for guide in guides],
+        arc=geometry if changes else None,
     )
-    slot = Slot(kind=Kind.RING, value=value, drawing=name, part=part)
-    return slot, _Place(element=shape, attributes=[(guide, "fmla") for guide in guides])
