@@ -465,6 +465,33 @@ relays = sa.Table(
     ),
 )
 
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("cause", sa.Text, nullable=False),  # its key: in_doubt:2020
+    sa.Column("mode", sa.String(10), nullable=False),  # a rehearsal is not the real thing
+    sa.Column("what", sa.JSON, nullable=False),  # counts, codes and dates; nothing about a person
+    sa.Column("raised_at", Utc, nullable=False),
+    sa.Column("mailed_at", Utc),
+    sa.Column("cleared_at", Utc),
+    sa.Column("cleared_mailed_at", Utc),
+    sa.Column("taken", sa.JSON, nullable=False),  # the addresses that have what is owed already
+    sa.Column("owner", sa.Text),  # who is mailing it
+    sa.Column("lease_until", Utc),
+    sa.Column("mail_after", Utc),  # a mail that was put off is not tried before
+    sa.CheckConstraint(_one_of("mode", Mode), name="mode"),
+    sa.CheckConstraint("(owner IS NULL) = (lease_until IS NULL)", name="leased"),
+    sa.Index(
+        "uq_alerts_open",
+        "cause",
+        "mode",
+        unique=True,
+        sqlite_where=sa.text("cleared_at IS NULL"),
+        postgresql_where=sa.text("cleared_at IS NULL"),
+    ),
+)
+
 paces = sa.Table(
     "paces",
     metadata,

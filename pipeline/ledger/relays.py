@@ -8,6 +8,7 @@ finds it well again says so for all.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -48,8 +49,22 @@ def in_trouble(db: Database, relay: str) -> Trouble | None:
         ).one_or_none()
     if row is None:
         return None
+    return _trouble(row)
+
+
+def all_in_trouble(db: Database) -> list[Trouble]:
+    """Every relay that something is the matter with, for all that is known."""
+    r = schema.relays
+    with db.read() as connection:
+        rows = connection.execute(
+            sa.select(r).where(r.c.in_trouble_since.is_not(None)).order_by(r.c.relay)
+        ).all()
+    return [_trouble(row) for row in rows]
+
+
+def _trouble(row: Any) -> Trouble:
     return Trouble(
-        relay=relay, since=row.in_trouble_since, reason=row.reason, retry_at=row.retry_at
+        relay=row.relay, since=row.in_trouble_since, reason=row.reason, retry_at=row.retry_at
     )
 
 

@@ -24,7 +24,10 @@ from pipeline.schema import Event, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """One start as it is on record; `due_at` is when it was due as whoever wrote it saw it."""
+    """One start as it is on record; `due_at` is when it was due as whoever wrote it saw it.
+
+    `lease_until` is until when somebody is at it, None if nobody is.
+    """
 
     year: int
     step: Step
@@ -32,6 +35,7 @@ class Start:
     begun_at: datetime | None
     done_at: datetime | None
     missed_at: datetime | None
+    lease_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +247,10 @@ def miss(
 
 def _columns() -> sa.Select[Any]:
     s = schema.starts
-    return sa.select(s.c.year, s.c.step, s.c.due_at, s.c.begun_at, s.c.done_at, s.c.missed_at)
+    return sa.select(
+        *(s.c.year, s.c.step, s.c.due_at, s.c.begun_at, s.c.done_at, s.c.missed_at),
+        s.c.lease_until,
+    )
 
 
 def _start(row: Any) -> Start:
@@ -254,6 +261,7 @@ def _start(row: Any) -> Start:
         begun_at=row.begun_at,
         done_at=row.done_at,
         missed_at=row.missed_at,
+        lease_until=row.lease_until,
     )
 
 
