@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline import home, log, source
+from pipeline import home, log, source, stationery
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import Mode
@@ -27,11 +27,15 @@ from pipeline.ledger.story import Summary
 from pipeline.letter import Letter, compose, fields_of
 from pipeline.prepare import Job
 from pipeline.progress import Progress
+from pipeline.stationery import Stationery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Everything a run leans on, wired by `pipeline.bootstrap`."""
+    """Everything a run leans on, wired by `pipeline.bootstrap`.
+
+    `template` and `wording` are the configured ones; an edition's are what `template_of` says.
+    """
 
     ledger: Database
     statistics: Database
@@ -174,10 +178,11 @@ def _composed(
     from pipeline import wording
     from pipeline.template import load_template
 
-    words = wording.read_wording(pipeline.wording)
+    ours = template_of(pipeline, year)
+    words = wording.read_wording(ours.wording)
     with source.pull(pipeline.statistics, year) as pulled:
         fields = fields_of(pulled.edition)
-        compiled = load_template(pipeline.template, fields=fields)
+        compiled = load_template(ours.template, fields=fields)
         wording.check(words, fields)
         pipeline.archive.put(template_name(compiled.sha256), compiled.data)
 
@@ -290,6 +295,15 @@ def _dispatch(
         )
     finally:
         progress.end()
+
+
+def template_of(pipeline: Pipeline, year: int) -> Stationery:
+    """Where the template and the wording of a year lie that a run would be opened with now.
+
+    A run that is open has its own, which `template_name` names in the archive. Raises Misconfigured
+    for a folder of the year's that is not whole.
+    """
+    return stationery.find(pipeline.template, year)
 
 
 def template_name(sha256: str) -> str:

@@ -95,7 +95,7 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
     )
     template = yield from guarded("template", partial(making.template, settings, edition))
     yield from guarded("message", partial(making.message, settings, edition))
-    yield from guarded("fonts", partial(making.fonts, settings))
+    yield from guarded("fonts", partial(making.fonts, settings, edition))
     office = yield from guarded("LibreOffice", making.office)
     kept = yield from guarded(program.SANDBOX, partial(program.sandbox, settings))
     if not quick:
@@ -111,6 +111,7 @@ def _all(settings: Settings, *, quick: bool) -> Iterator[Check]:
     )
     yield from guarded("mail", partial(mail.mode, settings))
     yield from guarded("sender", partial(mail.sender, settings))
+    yield from guarded("alerts", partial(mail.alerts, settings))
     if settings.mail.mode is Mode.CAPTURE:
         yield from guarded("captured mail", partial(keeping.captured, settings))
     else:

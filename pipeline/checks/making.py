@@ -5,7 +5,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from pipeline import wording
+from pipeline import stationery, wording
 from pipeline.archive import Archive
 from pipeline.checks.found import Looking, fault, note, ok, size, warning
 from pipeline.checks.program import not_kept
@@ -28,6 +28,7 @@ from pipeline.letter import (
 from pipeline.prepare import Preparer
 from pipeline.proof import Names
 from pipeline.settings import Settings
+from pipeline.stationery import Stationery
 from pipeline.template import CompiledTemplate, load_template, read_template
 
 FONT_SECONDS = 15.0
@@ -36,7 +37,7 @@ _FACT = 1400  # stands for any of the year's facts where there is no edition
 
 def template(settings: Settings, edition: Edition | None) -> Looking[CompiledTemplate | None]:
     """The letter's template, compiled as a run would."""
-    path = settings.path(settings.template.path)
+    path = _stationery(settings, edition).template
     compiled = load_template(path, fields=_fields(edition))
     yield ok(
         "template",
@@ -48,13 +49,21 @@ def template(settings: Settings, edition: Edition | None) -> Looking[CompiledTem
 
 def message(settings: Settings, edition: Edition | None) -> Looking[None]:
     """The covering email's words, which lie beside the template."""
-    folder = settings.path(settings.template.path).parent
+    folder = _stationery(settings, edition).wording
     words = wording.read_wording(folder)
     wording.check(words, _fields(edition))
     yield ok(
         "message",
         f"{folder / wording.TEXT_FILE} and {wording.HTML_FILE}: sound, {_against(edition)}.",
     )
+
+
+def _stationery(settings: Settings, edition: Edition | None) -> Stationery:
+    """The edition's own, if it has any; without an edition, the configured ones."""
+    template = settings.path(settings.template.path)
+    if edition is None:
+        return Stationery(template=template, wording=template.parent, own=False)
+    return stationery.find(template, edition.year)
 
 
 def _fields(edition: Edition | None) -> frozenset[str]:
@@ -77,9 +86,9 @@ def office() -> Looking[Office | None]:
     return found
 
 
-def fonts(settings: Settings) -> Looking[None]:
+def fonts(settings: Settings, edition: Edition | None = None) -> Looking[None]:
     """Whether the fonts that the template's words are set in are on this machine."""
-    docx = read_template(settings.path(settings.template.path))
+    docx = read_template(_stationery(settings, edition).template)
     wanted = missing(docx, ())
     there = _installed()
     if there is None:

@@ -26,7 +26,7 @@ from pipeline.readiness.found import Account, Check, Finding, Kind, Totals, wors
 from pipeline.readiness.letters import Looking, Whole
 from pipeline.readiness.statistics import Statistics
 from pipeline.readiness.words import counted, listed
-from pipeline.run import Pipeline
+from pipeline.run import Pipeline, template_of
 
 __all__ = ["Account", "Check", "Finding", "Kind", "Readiness", "Totals", "findings", "look"]
 
@@ -199,12 +199,21 @@ class _Found:
         from pipeline.template import load_template
 
         fields = fields_of(edition)
+        try:
+            ours = template_of(self.pipeline, edition.year)
+        except Misconfigured as fault:
+            self.findings.append(
+                Finding(
+                    kind=Kind.BLOCKING,
+                    check=Check.TEMPLATE,
+                    found=str(fault),
+                    fix=f"Mend the folder; then: letters check {edition.year}",
+                )
+            )
+            return
         for place, fits in (
-            ("the template", lambda: load_template(self.pipeline.template, fields=fields)),
-            (
-                "the message",
-                lambda: wording.check(wording.read_wording(self.pipeline.wording), fields),
-            ),
+            ("the template", lambda: load_template(ours.template, fields=fields)),
+            ("the message", lambda: wording.check(wording.read_wording(ours.wording), fields)),
         ):
             try:
                 fits()
