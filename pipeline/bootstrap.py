@@ -8,6 +8,7 @@ from functools import cache, lru_cache, partial
 
 from pipeline import home, log, migrate
 from pipeline.address import is_loopback, split_mailbox
+from pipeline.alerts import Telling
 from pipeline.archive import Account, Archive
 from pipeline.cluster import Place
 from pipeline.database import Database, absolute_url
@@ -102,6 +103,15 @@ def outbox(settings: Settings, *, at_once: bool = True) -> Outbox:
         only_to=settings.only_to if mail.mode is Mode.LIVE else (),
         at_once=at_once,
         mark=mark(settings),
+    )
+
+
+def telling(settings: Settings) -> Telling:
+    """Who is told when a person is needed."""
+    named = settings.alerts
+    return Telling(
+        to=tuple(dict.fromkeys(split_mailbox(each)[1] for each in named.to)),
+        quiet=timedelta(minutes=named.quiet_minutes),
     )
 
 

@@ -112,7 +112,7 @@ def dispatch(
         messages.plan(db, run.id, outbox.sender, now=_now())
     if deliveries.next_due(db, run.id, outbox.mode, only_to=outbox.only_to) is None:
         return
-    with _relay(outbox) as relay:
+    with opened_relay(outbox) as relay:
         place = CAPTURED if outbox.relay is None else relay.place
         _leave_alone(db, place, run.year, at_once=outbox.at_once)
         with _logged(run, outbox.mode, place):
@@ -162,7 +162,8 @@ def _leave_alone(db: Database, place: str, year: int, *, at_once: bool) -> None:
 
 
 @contextmanager
-def _relay(outbox: Outbox) -> Iterator[Relay]:
+def opened_relay(outbox: Outbox) -> Iterator[Relay]:
+    """The relay to hand mail to; in capture mode a server on this machine, for the while."""
     if outbox.relay is not None:
         yield outbox.relay()
         return

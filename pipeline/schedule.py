@@ -15,11 +15,12 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
-from pipeline import evidence, log, owner, run, source
-from pipeline.delivery import Mode, State
+from pipeline import alerts, evidence, log, owner, run, source
+from pipeline.alerts import REMIND, Telling, Update
+from pipeline.delivery import LEASED, Mode, State
 from pipeline.errors import LettersError, Misconfigured, Unavailable
 from pipeline.evidence import Reading, Sources
-from pipeline.ledger import deliveries, letters, runs, starts
+from pipeline.ledger import deliveries, letters, reports, runs, starts
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Hold
 from pipeline.progress import Progress
@@ -107,6 +108,7 @@ class Tick:
     starts: Sequence[Start]
     troubles: Sequence[Trouble]
     evidence: Reading | None = None
+    alerts: Update | None = None
 
     @property
     def upcoming(self) -> Start | None:
@@ -129,7 +131,10 @@ class Tick:
         came_back = self.evidence is not None and (
             self.evidence.bounced or self.evidence.for_a_person
         )
-        return bool(came_back or any(one.news and one.needs_a_person for one in self.starts))
+        raised = self.alerts is not None and self.alerts.raised
+        return bool(
+            came_back or raised or any(one.news and one.needs_a_person for one in self.starts)
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -155,6 +160,53 @@ class Returns:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Year:
+    """What the schedule will do for one edition, and how each of its starts stands by the record.
+
+    `remind_at` is when somebody is told that approval lacks; None where nobody has to approve.
+    """
+
+    year: int
+    prepare_at: datetime
+    remind_at: datetime | None
+    dispatch_at: datetime
+    prepared: Standing
+    dispatched: Standing
+
+
+def plan(pipeline: Pipeline, now: datetime, *, catch_up_days: int) -> list[Year]:
+    """The editions that the schedule still has something to do for, in the order of the years.
+
+    Raises Unavailable or Misconfigured if the ledger or the statistics cannot be looked at.
+    """
+    on_record = starts.on_record(pipeline.ledger, pipeline.outbox.mode)
+
+    def stands(year: int, step: Step, due_at: datetime) -> Standing:
+        record = on_record.get((year, step))
+        if record is not None and record.done_at is not None:
+            return Standing.DONE
+        begun = record is not None and record.begun_at is not None
+        if record is not None and record.missed_at is not None and record.due_at == due_at:
+            return Standing.MISSED
+        if not begun and _days_late(due_at, now) > catch_up_days:
+            return Standing.MISSED  # as the first tick will find
+        return Standing.WAITING if now < due_at else Standing.OPEN
+
+    years = [
+        Year(
+            year=one.year,
+            prepare_at=one.prepare_at,
+            remind_at=one.dispatch_at - REMIND if pipeline.people else None,
+            dispatch_at=one.dispatch_at,
+            prepared=stands(one.year, Step.PREPARE, one.prepare_at),
+            dispatched=stands(one.year, Step.DISPATCH, one.dispatch_at),
+        )
+        for one in source.calendar(pipeline.statistics).editions
+    ]
+    return [one for one in years if one.dispatched in {Standing.WAITING, Standing.OPEN}]
+
+
 def tick(
     pipeline: Pipeline,
     engine: Engine,
@@ -163,11 +215,13 @@ def tick(
     catch_up_days: int,
     progress: Progress,
     returns: Returns | None = None,
+    telling: Telling = Telling(),  # noqa: B008 - it is frozen
 ) -> Tick:
     """Look once at every edition, begin what is due at `now`, and go on with what was begun.
 
     First what came back is read, where `returns` says from where, so that a doubt that is settled
-    does not wait for the next tick.
+    does not wait for the next tick, and what dead workers held is taken back. Last of all, who is
+    to be told is told of what needs a person by then, and of what does not any more.
     Returns when that is done, which may take as long as making and sending a year's letters. What
     goes wrong with one start is among the `troubles`, and the others go on. Raises Unavailable or
     Misconfigured if the ledger or the statistics cannot be looked at at all.
@@ -178,7 +232,13 @@ def tick(
             at=now, mode=pipeline.outbox.mode, starts=(), troubles=(Trouble(error=refusal),)
         )
     came_back = returns.read(pipeline, progress) if returns is not None else None
-    calendar = source.calendar(pipeline.statistics)
+    _sweep(pipeline)
+    try:
+        calendar = source.calendar(pipeline.statistics)
+    except LettersError:
+        with suppress(LettersError):  # what stops the tick is the news
+            alerts.update(pipeline, telling, now)
+        raise
     mode = pipeline.outbox.mode
     looking = _Tick(
         pipeline=pipeline,
@@ -199,9 +259,30 @@ def tick(
         except _Stopped as stopped:
             found.append(stopped.start)
             troubles.append(stopped.trouble)
-    done = Tick(at=now, mode=mode, starts=found, troubles=troubles, evidence=came_back)
+    changed = None
+    try:
+        changed = alerts.update(pipeline, telling, looking.clock())
+    except LettersError as error:
+        troubles.append(Trouble(error=error))
+    done = Tick(
+        at=now, mode=mode, starts=found, troubles=troubles, evidence=came_back, alerts=changed
+    )
     _log(done, seconds=time.monotonic() - looking.began)
     return done
+
+
+def _sweep(pipeline: Pipeline) -> None:
+    """Take back what workers held that are gone, or whose lease is over.
+
+    Sending does so too; but a re-send, or a run that nobody goes on with, has no sending to come.
+    """
+    # Leases are reckoned by the clock itself, whatever moment the tick is told.
+    for run_id in {run_id for run_id, _ in reports.runs_with(pipeline.ledger, LEASED)}:
+        taken = deliveries.recover(
+            pipeline.ledger, run_id, gone=owner.is_gone, now=datetime.now(UTC)
+        )
+        if taken:
+            log.warning("dispatch.recovered", run=run_id, deliveries=taken)
 
 
 def _log(done: Tick, *, seconds: float) -> None:
@@ -323,7 +404,7 @@ class _Tick:
         hold = self._take(start, begins=False)
         if hold is None:
             return replace(start, standing=Standing.ELSEWHERE)
-        starts.done(self.pipeline.ledger, hold, run_id=found.id, now=self._clock())
+        starts.done(self.pipeline.ledger, hold, run_id=found.id, now=self.clock())
         if record is None or record.begun_at is None:
             return replace(start, standing=Standing.DONE)
         return replace(self._open(start, found), standing=Standing.DONE, news=True)
@@ -359,7 +440,7 @@ class _Tick:
                 result = self._sent(start.year, before, whole=whole)
             after = self._open(start, result.run)
             if self._is_over(after):
-                starts.done(self.pipeline.ledger, hold, run_id=result.run.id, now=self._clock())
+                starts.done(self.pipeline.ledger, hold, run_id=result.run.id, now=self.clock())
                 return replace(after, standing=Standing.DONE, news=True)
         same = before is not None and before == after
         return replace(after, news=hold.first or not same)
@@ -435,7 +516,7 @@ class _Tick:
             owner=owner.identity(),
             lease=_LEASE,
             gone=owner.is_gone,
-            now=self._clock(),
+            now=self.clock(),
             begins=begins,
         )
 
@@ -447,7 +528,7 @@ class _Tick:
         def beat() -> None:
             while not over.wait(_BEAT_S):
                 try:
-                    starts.renew(self.pipeline.ledger, hold, lease=_LEASE, now=self._clock())
+                    starts.renew(self.pipeline.ledger, hold, lease=_LEASE, now=self.clock())
                 except LettersError:
                     continue  # the work meets the same error, and says so
 
@@ -462,7 +543,7 @@ class _Tick:
             with suppress(LettersError):
                 starts.release(self.pipeline.ledger, hold)
 
-    def _clock(self) -> datetime:
+    def clock(self) -> datetime:
         """Now, by the tick's own time: a clock that is set meanwhile changes no lease."""
         return self.now + timedelta(seconds=time.monotonic() - self.began)
 

@@ -5,5 +5,21 @@ What needs a person is worked out anew at each look, from the ledger and the edi
 """
 
 from pipeline.alerts.causes import REMIND, Cause, Kind, causes, of_key, severity
+from pipeline.alerts.telling import Telling
+from pipeline.alerts.updating import Update, update
+from pipeline.alerts.words import sentence, title, to_do
 
-__all__ = ["REMIND", "Cause", "Kind", "causes", "of_key", "severity"]
+__all__ = [
+    "REMIND",
+    "Cause",
+    "Kind",
+    "Telling",
+    "Update",
+    "causes",
+    "of_key",
+    "sentence",
+    "severity",
+    "title",
+    "to_do",
+    "update",
+]

@@ -244,7 +244,8 @@ class _Look:
 
 
 def _counted(pressing: Pressing) -> dict[str, Any]:
-    return {"count": pressing.count, "authorities": list(pressing.authorities)}
+    codes = list(pressing.authorities)
+    return {"count": pressing.count, "authorities": codes, "more": pressing.more}
 
 
 def _iso(at: datetime) -> str:

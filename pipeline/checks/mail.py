@@ -51,6 +51,20 @@ def mode(settings: Settings) -> Looking[None]:
         )
 
 
+def alerts(settings: Settings) -> Looking[None]:
+    """Who is told when a person is needed."""
+    to = bootstrap.telling(settings).to
+    if to:
+        yield ok("alerts", f"Mailed to {', '.join(to)}, the way that mail.mode says.")
+    else:
+        yield note(
+            "alerts",
+            "alerts.to names nobody, so nobody is told by mail when a person is needed; that is in "
+            "the log and in letters alerts alone.",
+            "Name who looks after the letters in alerts.to.",
+        )
+
+
 def sender(settings: Settings) -> Looking[None]:
     """Whom the letters are from, and whether an answer could reach them."""
     mail = settings.mail

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 
@@ -85,10 +85,19 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pressing:
-    """Letters or deliveries of one year that somebody has to look at, and some of their codes."""
+    """Letters or deliveries of one year that somebody has to look at: how many, and whose.
+
+    `authorities` are the first codes, and `more` says whether there are others.
+    """
 
     count: int
     authorities: Sequence[str]
+    more: bool
+
+    @classmethod
+    def of(cls, count: int, codes: Sequence[str]) -> Self:
+        """With all codes that were asked for: one more than are shown, if there are so many."""
+        return cls(count=count, authorities=codes[:_SHOWN], more=len(codes) > _SHOWN)
 
 
 def standing(db: Database, mode: Mode | None = None) -> list[Alert]:
@@ -213,22 +222,9 @@ def claim(
     over at once, from others when their lease is over.
     """
     a = schema.alerts
-    asked = sa.select(a).where(
-        a.c.mode == mode.value,
-        sa.or_(
-            a.c.cleared_at.is_(None)
-            & sa.or_(a.c.mailed_at.is_(None), a.c.cleared_mailed_at.is_not(None)),
-            a.c.cleared_at.is_not(None)
-            & a.c.cleared_mailed_at.is_(None)
-            & sa.or_(a.c.mailed_at.is_not(None), a.c.cleared_at > now - _STALE),
-        ),
-    )
-    with db.read() as connection:  # most looks find nothing, and need not wait to write
-        if not _to_mail(connection.execute(asked).all(), gone=gone, quiet=quiet, now=now):
-            return []
     with db.write() as connection:
         rows = connection.execute(
-            asked.order_by(a.c.id).with_for_update(skip_locked=True, of=a)
+            _unmailed(mode, now).with_for_update(skip_locked=True, of=a)
         ).all()
         found = _to_mail(rows, gone=gone, quiet=quiet, now=now)
         if found:
@@ -238,6 +234,39 @@ def claim(
                 .values(owner=owner, lease_until=now + LEASE)
             )
     return found
+
+
+def owes(
+    db: Database,
+    mode: Mode,
+    *,
+    gone: Callable[[str], bool],
+    quiet: timedelta,
+    now: datetime,
+) -> bool:
+    """Whether `claim` would find something; most looks find nothing, and need not write."""
+    with db.read() as connection:
+        rows = connection.execute(_unmailed(mode, now)).all()
+    return bool(_to_mail(rows, gone=gone, quiet=quiet, now=now))
+
+
+def _unmailed(mode: Mode, now: datetime) -> sa.Select[Any]:
+    """What may be owed, oldest first."""
+    a = schema.alerts
+    return (
+        sa.select(a)
+        .where(
+            a.c.mode == mode.value,
+            sa.or_(
+                a.c.cleared_at.is_(None)
+                & sa.or_(a.c.mailed_at.is_(None), a.c.cleared_mailed_at.is_not(None)),
+                a.c.cleared_at.is_not(None)
+                & a.c.cleared_mailed_at.is_(None)
+                & sa.or_(a.c.mailed_at.is_not(None), a.c.cleared_at > now - _STALE),
+            ),
+        )
+        .order_by(a.c.id)
+    )
 
 
 def _to_mail(
@@ -312,14 +341,14 @@ def faults(db: Database) -> dict[int, Pressing]:
             .group_by(r.c.year)
         ).all()
         return {
-            year: Pressing(
-                count=count,
-                authorities=connection.scalars(
+            year: Pressing.of(
+                count,
+                connection.scalars(
                     sa.select(table.c.authority_code)
                     .join(r, r.c.id == table.c.run_id)
                     .where(*conditions, r.c.year == year)
                     .order_by(table.c.authority_code)
-                    .limit(_SHOWN)
+                    .limit(_SHOWN + 1)
                 ).all(),
             )
             for year, count in rows
@@ -369,10 +398,10 @@ def troubled(
                     )
                     .distinct()
                     .order_by(table.c.authority_code)
-                    .limit(_SHOWN)
+                    .limit(_SHOWN + 1)
                 ).all()
                 count = sum(row[2] for row in rows if row[0] == year and row[1] in states)
-                found[year, kind] = Pressing(count=count, authorities=codes)
+                found[year, kind] = Pressing.of(count, codes)
         return found
 
 

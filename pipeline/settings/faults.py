@@ -35,6 +35,7 @@ _PATHS = (
     *SECRET_FILES,
 )
 _ADDRESSES = ("mail.sender", "mail.reply_to", "mail.redirect_to", "reports.address")
+_ADDRESS_LISTS = ("alerts.to",)
 
 _HOST = re.compile(r"[^\s/@:\[\]]+")
 _DOMAIN = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+")
@@ -125,6 +126,12 @@ def explained(found: Iterable[Mapping[str, Any]], file: Path) -> Iterator[str]:
             continue
         key = ".".join(str(part) for part in fault["loc"][:2])
         info, given = _field(key), fault["input"]
+        if key in _ADDRESS_LISTS:
+            yield (
+                f"{place(key, file)}: It must be a list of addresses in quotes, as in "
+                f'["post@office.example"], and holds {_kind(given)}.'
+            )
+            continue
         if info.annotation is str:
             yield f"{place(key, file)}: It must be text in quotes, and is {_kind(given)}."
         else:
@@ -235,21 +242,24 @@ def inconsistent(settings: Settings, file: Path) -> Iterator[str]:
             f"{place('archive.url', file)}: It names an archive in memory, which keeps no record; "
             "name a folder, as in var/archive."
         )
-    for key in _ADDRESSES:
-        value = _value(settings, key)
-        if value or key == "mail.sender":
-            try:
-                ascii_address(split_mailbox(value)[1])
-            except LetterFault as fault:
-                yield (
-                    f"{place(key, file)}: {fault} "
-                    "Write one address, as name@domain or Name <name@domain>."
-                )
+    yield from _inconsistent_addresses(settings, file)
     yield from _inconsistent_archive(settings, file)
     yield from _inconsistent_relay(settings, file)
     yield from _inconsistent_reports(settings, file)
     yield from _inconsistent_tokens(settings, file)
     yield from _inconsistent_engine(settings, file)
+
+
+def _inconsistent_addresses(settings: Settings, file: Path) -> Iterator[str]:
+    one = [(key, _value(settings, key)) for key in _ADDRESSES]
+    named = [(key, value) for key, value in one if value or key == "mail.sender"]
+    several = [("alerts.to", address) for address in settings.alerts.to]
+    for key, value in (*named, *several):
+        try:
+            ascii_address(split_mailbox(value)[1])
+        except LetterFault as fault:
+            what = "each address" if key in _ADDRESS_LISTS else "one address,"
+            yield f"{place(key, file)}: {fault} Write {what} as name@domain or Name <name@domain>."
 
 
 def _inconsistent_archive(settings: Settings, file: Path) -> Iterator[str]:

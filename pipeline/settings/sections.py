@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -174,6 +175,26 @@ class ScheduleSettings(_Section):
     catch_up_days: _Whole = Field(default=3, ge=0, le=60)
 
 
+def _listed(value: object) -> object:
+    # in the environment there is only text
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+_List = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+
+
+class AlertsSettings(_Section):
+    """Who is told when a person is needed; nobody: that is logged only.
+
+    What comes back within `quiet_minutes` after it was over is not mailed anew before they end.
+    """
+
+    to: _List = ()
+    quiet_minutes: _Whole = Field(default=60, ge=0, le=1440)
+
+
 class LogSettings(_Section):
     """The log: how much, how, and where; without a file, standard error of serve and tick."""
 
@@ -201,6 +222,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     approval: ApprovalSettings = ApprovalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    alerts: AlertsSettings = AlertsSettings()
     log: LogSettings = LogSettings()
 
     _project: Path = PrivateAttr(default=Path())

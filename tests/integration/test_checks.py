@@ -113,7 +113,7 @@ def test_a_site_that_is_well_is_ready_and_stays_as_it_is(tmp_path: Path) -> None
     assert [one.check for one in found] == [
         *("settings", "program", "locale", "ledger", "clock", "statistics", "schedule", "runs"),
         *("instance", "archive", "template", "message", "fonts", "LibreOffice"),
-        *("sandbox", "a letter", "memory", "mail", "sender", "captured mail"),
+        *("sandbox", "a letter", "memory", "mail", "sender", "alerts", "captured mail"),
     ]
     assert files(tmp_path) == before
     [statistics] = by_name(found, "statistics")
