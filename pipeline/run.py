@@ -18,8 +18,9 @@ from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox, dispatch
 from pipeline.errors import LettersError, Misconfigured, Refused, Unavailable
-from pipeline.ledger import letters, renewal, runs, story
+from pipeline.ledger import letters, phases, renewal, runs, starts, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
+from pipeline.ledger.phases import Phase
 from pipeline.ledger.recording import Recording
 from pipeline.ledger.renewal import Renewal
 from pipeline.ledger.runs import Opening, Run
@@ -118,6 +119,23 @@ def stands(pipeline: Pipeline, run: Run) -> Result:
         run=found,
         summary=story.summary(pipeline.ledger, run, pipeline.outbox.mode),
         awaiting=approvals_wanted(pipeline, run),
+    )
+
+
+def phase_of(pipeline: Pipeline, year: int, result: Result | None) -> Phase | None:
+    """How far the year has come in the mode that is set; `result` is how its run stands, if any.
+
+    None where nothing has been begun.
+    """
+    ledger = pipeline.ledger
+    missed = starts.missed(ledger, year, pipeline.outbox.mode)
+    if result is None:
+        return phases.without_run(given_up=starts.given_up(ledger, year), missed=missed)
+    return phases.of_run(
+        result.summary,
+        opened_at=result.run.opened_at,
+        approved=pipeline.people > 0 and not result.awaiting,
+        missed=missed,
     )
 
 

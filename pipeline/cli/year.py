@@ -114,9 +114,16 @@ def status(
                 trouble=_trouble(pipeline, settings),
             )
         elif as_json:
-            print_json({"year": year, "mode": mode.value, **_due(dates, missed)})
+            none = run.phase_of(pipeline, year, None)
+            print_json({"year": year, "mode": mode.value, "phase": none, **_due(dates, missed)})
         else:
-            print_not_begun(year, dates, missed, hindrances.cancelled(pipeline.ledger, year))
+            print_not_begun(
+                year,
+                dates,
+                missed,
+                hindrances.cancelled(pipeline.ledger, year),
+                phase=run.phase_of(pipeline, year, None),
+            )
 
 
 def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
@@ -203,6 +210,7 @@ def _tell(
         {
             "year": found.year,
             "mode": mode.value,
+            "phase": run.phase_of(pipeline, found.year, result),
             "counts": result.summary.deliveries,
             "prepared": result.summary.letters,
             "awaiting_approvals": result.awaiting,

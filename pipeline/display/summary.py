@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline import owner
 from pipeline.delivery import Mode, State
-from pipeline.display.console import LONDON, counted, out, style_of
+from pipeline.display.console import LONDON, counted, out, say, style_of
 from pipeline.display.words import NO_SIGN, how_to_resolve, who
 from pipeline.ledger import deliveries, reports, story
+from pipeline.ledger.phases import Phase
 from pipeline.ledger.relays import Trouble
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Start
 from pipeline.ledger.story import LetterStatus
-from pipeline.run import Pipeline, Result
+from pipeline.run import Pipeline, Result, phase_of
 from pipeline.schema import Step
 from pipeline.source import Dates
 
@@ -58,10 +59,17 @@ def waiting(pipeline: Pipeline, run: Run) -> Waiting:
 
 
 def print_not_begun(
-    year: int, dates: Dates | None, missed: Sequence[Start], cancelled: str | None
+    year: int,
+    dates: Dates | None,
+    missed: Sequence[Start],
+    cancelled: str | None,
+    *,
+    phase: Phase | None,
 ) -> None:
     """A year that has an edition and no run, or none any more: `cancelled` says who and why."""
     out.print(f"[bold]Annual letters {year}[/]")
+    if phase is not None:
+        out.print(f"Phase    {phase}")
     out.print()
     out.print(cancelled or "Nothing has been begun.", markup=False)
     if dates is not None:
@@ -90,6 +98,7 @@ def print_summary(
     made = sum(summary.deliveries.values())
     total = sum(summary.letters.values())
     out.print(f"[bold]Annual letters {found.year}[/]")
+    say(out, _phase(pipeline, result))
     out.print()
     out.print(f"[bold]{counted(total, 'letter')}[/]")
     _print_counts(
@@ -144,6 +153,25 @@ def print_summary(
         out.print(f"Nothing {'else ' if mails else ''}needs a person.", style="green")
     elif not result.awaiting and not found.paused_at:
         _print_how_to_go_on(pipeline, result, others)
+
+
+def _phase(pipeline: Pipeline, result: Result) -> str:
+    """How far it has come, and how much is left of that."""
+    phase, summary = phase_of(pipeline, result.run.year, result), result.summary
+    unmade, total = summary.letters["unprepared"], sum(summary.deliveries.values())
+    left = summary.unfinished - unmade + summary.deliveries[State.IN_DOUBT.value]
+    said = ""
+    if phase is Phase.OPEN:
+        said = f": {counted(unmade, 'letter is', 'letters are')} still to be made"
+    elif phase is Phase.DISPATCHING and left:
+        said = f": {left:,} of {counted(total, 'delivery', 'deliveries')} not settled yet"
+    elif phase is Phase.DONE and summary.needs_a_person:
+        needs = "needs" if summary.needs_a_person == 1 else "need"
+        said = f": but {summary.needs_a_person:,} {needs} a person"
+    elif phase is Phase.MISSED:
+        said = ": not sent on their day, and left to a person"
+    rehearsal = phase in {Phase.DISPATCHING, Phase.DONE} and pipeline.outbox.mode is not Mode.LIVE
+    return f"Phase    {phase}{', as a rehearsal' if rehearsal else ''}{said}"
 
 
 def _moment(at: datetime) -> str:
