@@ -119,6 +119,12 @@ def _families(counts: Counts, now: datetime) -> Iterator["GaugeMetricFamily"]:
         ),
     )
     yield gauge(
+        "alerts_open",
+        "What needs a person, for all that the schedule has put on record, by kind and mode.",
+        ("kind", "mode"),
+        (((kind, mode.value), number) for (kind, mode), number in counts.alerts.items()),
+    )
+    yield gauge(
         "returned_mail_waiting",
         "Mail that came back and waits for a person, by what it is.",
         ("kind",),

@@ -50,6 +50,7 @@ _COMMANDS = (
     ("cancel", "holds.cancel", "Cancel a year's run, or withhold one letter."),
     ("serve", "schedule.serve", "Make and send letters when they are due, until told to stop."),
     ("tick", "schedule.tick", "Do what is due now, and end: for cron and systemd timers."),
+    ("alerts", "alerts.alerts", "What needs a person now, the worst first, and what to do."),
     ("metrics", "metrics.metrics", "Print how the letters stand, for Prometheus."),
     ("verify", "audit.verify", "Prove the archive against the ledger."),
     ("export", "audit.export", "Account for a year: who was sent what, when, and what came of it."),

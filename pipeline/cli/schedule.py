@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
@@ -50,11 +50,17 @@ def serve(
     an approval or was put off by the mail server stays open and goes on by itself when it can; what
     a person has cancelled is left alone.
 
-    What came back is read every few minutes (reports.every), as letters reports does.
+    What came back is read every few minutes (reports.every), as letters reports does. What a
+    process that ended had in hand is taken back at each look.
 
-    It prints a line when something changes: what it did, what waits for a person, what is due next,
-    in London time. An error is said once, and the next look tries again. Settings are read at the
-    start; to change one, start it anew.
+    When a person is needed, whoever alerts.to names is told by mail, once for each cause, and again
+    when it is over; letters alerts shows what is open. From a day before letters are sent on, that
+    is also so while approval lacks.
+
+    It begins with the plan: what it will do, and when. Then it prints a line when something
+    changes: what it did, what waits for a person, what is due next, in London time. An error is
+    said once, and the next look tries again. Settings are read at the start; to change one, start
+    it anew.
 
     With --metrics-port Prometheus is answered at http://127.0.0.1:N/metrics with what letters
     metrics prints; only this machine can ask, unless --metrics-host names another address of it.
@@ -66,6 +72,7 @@ def serve(
     settings = settings_now(unattended=True)
     teller = Teller()
     before: dict[str, LettersError] = {}
+    planned = False
     returns = Returns(sources=bootstrap.sources(settings), every=settings.reports.every)
     try:
         teller.begin(settings.mail.mode, settings.schedule.every)
@@ -78,6 +85,7 @@ def serve(
                 with watching(quiet=True) as watch:
                     watch.advance()  # a request to stop that came at a moment nobody could hear it
                 try:
+                    planned = planned or _tell_plan(settings, teller)
                     teller.tell(_tick(settings, returns, quiet=False))
                 except BrokenPipeError:
                     raise
@@ -113,15 +121,17 @@ def tick(as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG00
     cron: */5 * * * * /srv/letters/.venv/bin/letters tick. When two run at once, one does the work
     and the other ends.
 
+    Like letters serve it tells whoever alerts.to names when a person is needed.
+
     It prints what is news and nothing otherwise, so that cron writes a mail only when there is
     something to read. What waits for a person is said when it begins to wait, not at each look;
     letters status YEAR says it at any time.
 
     Ends with 0 when nothing needs a person, with 1 when there is news of something that does (a
     start that was missed, a letter that cannot be made, a delivery that failed or is in doubt,
-    approval that is lacking, a letter or a mail that came back), with 69 when something it leans on
-    is unavailable and with 78 when a setting or the statistics must be put right: the next look
-    tries again.
+    approval that is lacking, a letter or a mail that came back, another alert), with 69 when
+    something it leans on is unavailable and with 78 when a setting or the statistics must be put
+    right: the next look tries again.
     """
     settings = settings_now(unattended=True)
     returns = Returns(sources=bootstrap.sources(settings))
@@ -147,7 +157,27 @@ def _tick(settings: Settings, returns: Returns, *, quiet: bool) -> Tick:
             catch_up_days=settings.schedule.catch_up_days,
             progress=watch,
             returns=returns,
+            telling=bootstrap.telling(settings),
         )
+
+
+def _tell_plan(settings: Settings, teller: Teller) -> bool:
+    """Say what the schedule will do; whether that could be found out."""
+    reports = settings.reports
+    reads = bool(bootstrap.sources(settings))
+    with (
+        suppress(LettersError),  # the look that follows says what is in the way
+        bootstrap.pipeline(settings, writes=True, at_once=False) as pipeline,
+    ):
+        catch_up_days = settings.schedule.catch_up_days
+        teller.plan(
+            schedule.plan(pipeline, datetime.now(UTC), catch_up_days=catch_up_days),
+            bootstrap.telling(settings),
+            every=settings.schedule.every,
+            reports_every=reports.every if reads else None,
+        )
+        return True
+    return False
 
 
 @contextmanager

@@ -6,12 +6,15 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+from pipeline.alerts import Kind, Telling, sentence, title, to_do
 from pipeline.delivery import Mode
-from pipeline.display.console import LONDON, counted, err, out
+from pipeline.display.alerts import alert_facts
+from pipeline.display.console import LONDON, counted, err, out, row
 from pipeline.display.reports import changes, summary_facts
+from pipeline.display.words import moment
 from pipeline.errors import LettersError
 from pipeline.run import Result
-from pipeline.schedule import Standing, Start, Tick
+from pipeline.schedule import Standing, Start, Tick, Year
 from pipeline.schema import Step
 
 _SENT = {
@@ -25,6 +28,12 @@ _GOES = {
     Mode.LIVE: "Mail goes to the authorities",
 }
 _TO_BE = {Step.PREPARE: "made", Step.DISPATCH: "sent"}
+_STANDS = {
+    Standing.DONE: ": done",
+    Standing.MISSED: ": missed",
+    Standing.OPEN: ": not finished",
+}
+_WHEN = 27  # columns of "30 September 2020 at 09:00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +47,7 @@ class Line:
 def print_tick(tick: Tick) -> None:
     """What is news, and nothing otherwise; on a terminal also that there is none."""
     lines = [*_came_back(tick), *_lines([one for one in tick.starts if one.news], tick.mode)]
+    lines += _alerts(tick)
     for line in lines:
         _print(line)
     for trouble in tick.troubles:
@@ -59,6 +69,12 @@ def facts(tick: Tick) -> dict[str, Any]:
         "at": _iso(tick.at),
         "mode": tick.mode.value,
         "needs_a_person": tick.needs_a_person,
+        "alerts": {
+            "raised": [alert_facts(one, tick.mode) for one in tick.alerts.raised],
+            "cleared": [alert_facts(one, tick.mode) for one in tick.alerts.cleared],
+        }
+        if tick.alerts is not None
+        else None,
         "returned": None if tick.evidence is None else summary_facts(tick.evidence),
         "starts": [_facts(one) for one in tick.starts],
         "troubles": [
@@ -90,10 +106,30 @@ class Teller:
             markup=False,
         )
 
+    def plan(
+        self, years: Sequence[Year], telling: Telling, *, every: int, reports_every: int | None
+    ) -> None:
+        """Say what the schedule will do: for each year, at each look, and whom it tells.
+
+        `every` and `reports_every` are in seconds; None where nothing that comes back is read.
+        """
+        for one in years:
+            out.print(f"The letters of {one.year}, in London:")
+            for when, text in _planned(one):
+                row(out, when, text, width=_WHEN)
+        out.print("And for every year:" if years else "It also does this:")
+        if reports_every is not None:
+            row(out, _each(reports_every), "what came back is read", width=_WHEN)
+        row(out, _each(every), "what processes that ended left in hand is taken back", width=_WHEN)
+        told = f"a person who is needed is told: {', '.join(telling.to)}"
+        if not telling.to:
+            told = "that a person is needed is only logged, as alerts.to names nobody"
+        row(out, _each(every), told, width=_WHEN)
+
     def tell(self, tick: Tick) -> None:
         """Say what this tick has changed, what stops it, and what is due next."""
         news = [one for one in tick.starts if one.news and one.standing is not Standing.OPEN]
-        for line in [*_came_back(tick), *_lines(news, tick.mode)]:
+        for line in [*_came_back(tick), *_lines(news, tick.mode), *_alerts(tick)]:
             _print(line)
         waits: dict[tuple[int, Step], str] = {}
         for one in tick.starts:
@@ -152,6 +188,40 @@ def _came_back(tick: Tick) -> list[Line]:
     """What reports and the relay's log have changed."""
     told = [] if tick.evidence is None else changes(tick.evidence)
     return [Line(text=text, urgent=urgent) for text, urgent in told]
+
+
+def _alerts(tick: Tick) -> list[Line]:
+    """What needs a person from now on, where the rest does not say so already; and what is over."""
+    if tick.alerts is None:
+        return []
+    told: set[int | None] = {one.year for one in tick.troubles}
+    told |= {one.year for one in tick.starts if one.news and one.needs_a_person}
+    stopped = bool(tick.troubles)
+    came_back = bool(_came_back(tick))
+    lines = []
+    for cause in tick.alerts.raised:
+        already = stopped if cause.year is None else cause.year in told
+        if not already and not (came_back and cause.kind in {Kind.BOUNCES, Kind.RETURNED}):
+            text = f"{sentence(cause)} {to_do(cause, tick.mode)}"
+            lines.append(Line(text=text, urgent=True))
+    lines += [Line(text=f"Over: {title(one)}.", urgent=False) for one in tick.alerts.cleared]
+    return lines
+
+
+def _planned(one: Year) -> list[tuple[str, str]]:
+    """When what is done of one year."""
+    lines = [(moment(one.prepare_at), f"they are made{_STANDS.get(one.prepared, '')}")]
+    if one.remind_at is not None:
+        lines.append((moment(one.remind_at), "somebody is told if approval lacks"))
+    lines.append((moment(one.dispatch_at), f"they are sent{_STANDS.get(one.dispatched, '')}"))
+    return lines
+
+
+def _each(seconds: int) -> str:
+    whole = divmod(seconds, 60)
+    if whole[1]:
+        return f"every {counted(seconds, 'second')}"
+    return "every minute" if whole[0] == 1 else f"every {counted(whole[0], 'minute')}"
 
 
 def _by_steps(starts: Iterable[Start]) -> list[tuple[list[Step], list[int]]]:

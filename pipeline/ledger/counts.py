@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import NEEDS_A_PERSON, Mode, State
+from pipeline.ledger.alerts import count_open
 from pipeline.ledger.reports import FOR_A_PERSON, waiting_within
 from pipeline.schema import Returned, Step
 
@@ -41,7 +42,7 @@ class Counts:
     there could be. `pressing` is how much of each year needs a person, in live mode and in those in
     which something was sent. `doubts` is since when the oldest one lasts, by mode, and `newest`
     when the last thing happened that is on record. `returned` is mail that waits for a person, by
-    kind.
+    kind, and `alerts` those that are open, by the kind of their cause and by mode.
     """
 
     letters: Mapping[tuple[int, str], int]
@@ -53,6 +54,7 @@ class Counts:
     relays: Sequence[RelayCount]
     starts: Sequence[StartCount]
     returned: Mapping[Returned, int]
+    alerts: Mapping[tuple[str, Mode], int]
 
 
 def count(db: Database) -> Counts:
@@ -102,6 +104,7 @@ def count(db: Database) -> Counts:
                 for row in connection.execute(sa.select(s).order_by(s.c.year, s.c.id))
             ],
             returned=dict.fromkeys(FOR_A_PERSON, 0) | waiting_within(connection),
+            alerts=count_open(connection),
         )
 
 
