@@ -8,12 +8,31 @@ gives wrongly. What is wrong with one authority's own name, officers or remarks 
 that letter's fault when it is composed.
 
 Upwards from a single value: `values` reads one; `reading` reads rows and gathers what is wrong
-with them; `tally` counts, in the database, once per authority and once per kind, over the
-edition's period; `pulling` is the whole.
+with them; `editions` reads the editions; `tally` counts, in the database, once per authority and
+once per kind, over the edition's period; `pulling` is the whole.
 """
 
 from pipeline.london import LONDON
-from pipeline.source.editions import Calendar, Dates, calendar
-from pipeline.source.pulling import Pull, pull, years
+from pipeline.source.editions import (
+    Calendar,
+    Dates,
+    StoredEdition,
+    calendar,
+    of_the_year_alone,
+    stored_edition,
+    years,
+)
+from pipeline.source.pulling import Pull, pull
 
-__all__ = ["LONDON", "Calendar", "Dates", "Pull", "calendar", "pull", "years"]
+__all__ = [
+    "LONDON",
+    "Calendar",
+    "Dates",
+    "Pull",
+    "StoredEdition",
+    "calendar",
+    "of_the_year_alone",
+    "pull",
+    "stored_edition",
+    "years",
+]

@@ -4,14 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Generator, Iterator, Mapping, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.errors import Refused, Unavailable
+from pipeline.errors import Unavailable
 from pipeline.letter import (
     CHIEF_EXECUTIVE,
     KINDS,
@@ -26,8 +26,7 @@ from pipeline.letter import (
     Record,
     addressee,
 )
-from pipeline.london import LONDON
-from pipeline.source import tally, values
+from pipeline.source import editions, tally, values
 from pipeline.source.reading import Faults, raw, rows, streamed, translated
 from pipeline.source.values import Wrong
 
@@ -119,67 +118,9 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
         raise raised
 
 
-def years(db: Database) -> list[int]:
-    """The years that the statistics database has an edition of."""
-    with db.read() as connection:
-        return _years(_Reading(db=db, connection=connection, faults=Faults(db)))
-
-
-def _years(reading: _Reading) -> list[int]:
-    found = reading.rows(sa.select(*raw(schema.editions.c.year)), schema.editions)
-    return sorted({row["year"] for row in found if isinstance(row["year"], int)})
-
-
 def _edition(reading: _Reading, year: int) -> Edition:
     """The year's edition; its faults are raised here, because all else depends on its dates."""
-    table, faults = schema.editions, reading.faults
-    found = reading.rows(sa.select(*raw(*table.c)).where(table.c.year == year), table)
-    if not found:
-        known = _years(reading)
-        there_are = f"there is {', '.join(map(str, known))}" if known else "there is none at all"
-        raise Refused(
-            f"The statistics database has no edition of {year} ({there_are}); "
-            "add one to its editions: letters import FOLDER or BOOK.xlsx"
-        )
-    if len(found) > 1:
-        faults.add(
-            table,
-            "year",
-            Wrong(f"holds {year} in {len(found)} rows", "; a year has one edition: leave one row."),
-        )
-        faults.refuse()
-    row, key = found[0], f"year {year}"
-    letter_date = faults.read(table, row, key, "letter_date", values.needed_day)
-    published_on = faults.read(table, row, key, "published_on", values.needed_day)
-    period_start = faults.read(table, row, key, "period_start", values.needed_day)
-    period_end = faults.read(table, row, key, "period_end", values.needed_day)
-    signatory = faults.read(table, row, key, "signatory", values.printed_text)
-    posts = faults.read(table, row, key, "signatory_posts", values.printed_texts)
-    facts = faults.read(table, row, key, "facts", values.facts)
-    copied = faults.read(table, row, key, "copied_roles", values.roles(ROLES))
-    prepare_on = faults.read(table, row, key, "prepare_on", values.near_day)
-    dispatch_at = faults.read(table, row, key, "dispatch_at", values.moment)
-    faults.refuse()
-    assert letter_date and published_on and period_start and period_end  # noqa: S101, PT018
-    if period_start > period_end:
-        raise Refused(
-            f"Edition {year} ends ({period_end}) before it starts ({period_start}); "
-            "correct period_start or period_end in editions."
-        )
-    return Edition(
-        year=year,
-        letter_date=letter_date,
-        published_on=published_on,
-        period_start=period_start,
-        period_end=period_end,
-        signatory=signatory or "",
-        signatory_posts=posts or [],
-        facts=facts or {},
-        copied_roles=["link_officer"] if copied is None else copied,
-        prepare_on=prepare_on or letter_date - timedelta(days=7),
-        dispatch_at=dispatch_at
-        or datetime.combine(letter_date, time(9), tzinfo=LONDON).astimezone(UTC),
-    )
+    return editions.read(reading.connection, reading.db, reading.faults, year).in_full()
 
 
 def _checked_register(reading: _Reading) -> set[str]:
