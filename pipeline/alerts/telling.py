@@ -256,6 +256,9 @@ def _wrapped(text: str, *, indent: int = 0) -> str:
 
 
 def _token(owed: Owed, address: str, ledger: str) -> str:
-    told = sorted((alert.id, change.value, str(alert.cleared_mailed_at)) for alert, change in owed)
+    told = sorted(
+        (alert.id, change.value, str(alert.mailed_at), str(alert.cleared_mailed_at))
+        for alert, change in owed
+    )
     digest = hashlib.sha256(f"{ledger} {address} {told}".encode()).hexdigest()
     return f"alert.{digest[:32]}"

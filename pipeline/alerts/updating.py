@@ -55,7 +55,7 @@ def update(pipeline: Pipeline, telling: Telling, now: datetime) -> Update:
             _log("alert.cleared", cause, mode)
             cleared.append(cause)
     mails = tell(ledger, pipeline.outbox, telling, now=now)
-    return Update(raised=raised, cleared=cleared, mails=mails)
+    return Update(raised=tuple(raised), cleared=tuple(cleared), mails=mails)
 
 
 def _log(event: str, cause: Cause, mode: Mode, *, again: bool | None = None) -> None:

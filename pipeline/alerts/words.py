@@ -21,7 +21,8 @@ class _Words:
 
 _UNASKED = "when they were due{due}, and it is too late to do it unasked."
 _STUCK = (
-    "The letters of {year} were to be {done}{due}, and nothing moves: something stops each try."
+    "The letters of {year} were to be {done}{due}, and are not: something stops each try, or "
+    "nothing looks (letters serve, letters tick)."
 )
 _WAITS = "The letters of {year} are due to be sent{due}"
 

@@ -74,7 +74,7 @@ def _values(settings: Settings) -> Iterator[tuple[str, object, object]]:
 
 def shown(settings: Settings, key: str, value: object) -> str:
     """A setting's value without the secrets that may be in it."""
-    text = str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     if not text:
         return "(empty)"
     if key in _DATABASES:

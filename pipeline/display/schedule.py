@@ -120,7 +120,7 @@ class Teller:
         out.print("And for every year:" if years else "It also does this:")
         if reports_every is not None:
             row(out, _each(reports_every), "what came back is read", width=_WHEN)
-        row(out, _each(every), "what processes that ended left in hand is taken back", width=_WHEN)
+        row(out, _each(every), "what an ended process had in hand is freed", width=_WHEN)
         told = f"a person who is needed is told: {', '.join(telling.to)}"
         if not telling.to:
             told = "that a person is needed is only logged, as alerts.to names nobody"

@@ -207,6 +207,9 @@ def test_a_server_says_what_is_next_and_stops_when_asked(site: Site, tmp_path: P
         with serving(site) as server:
             server.said("Next: the letters of 2020 are made on ")
             assert server.count("London time") == 1
+            assert server.lines[1] == "The letters of 2020, in London:"
+            assert server.lines[2].endswith("  they are made")
+            assert server.lines[3].endswith("  they are sent")
             server.stop(how)
     no_orphans(site)
 

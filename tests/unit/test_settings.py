@@ -103,6 +103,34 @@ def test_redirecting_needs_an_inbox(tmp_path: Path) -> None:
     loaded(tmp_path, "[mail]\nmode = 'redirect'\nredirect_to = 'Rehearsal <r@office.example>'")
 
 
+@pytest.mark.parametrize("value", NO_MAILBOX)
+def test_nobody_can_be_told_at_what_is_no_address(tmp_path: Path, value: str) -> None:
+    said = refusal(tmp_path, f"[alerts]\nto = ['a@b.example', '{value}']")
+    assert f"alerts.to in {tmp_path}/letters.toml: " in said
+    assert said.endswith("Write each address as name@domain or Name <name@domain>.")
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [("5", "a number"), ("[5]", "a number"), ("{a = 1}", "a section")]
+)
+def test_whom_to_tell_is_a_list(tmp_path: Path, value: str, what: str) -> None:
+    said = refusal(tmp_path, f"[alerts]\nto = {value}")
+    wanted = 'It must be a list of addresses in quotes, as in ["post@office.example"]'
+    assert said.endswith(f"{wanted}, and holds {what}.")
+
+
+def test_whom_to_tell_may_be_named_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = ("a@b.example", "Ann <ann@b.example>")
+    assert loaded(tmp_path, f"[alerts]\nto = {[*both]}").alerts.to == both
+    assert loaded(tmp_path, "[alerts]\nto = 'a@b.example'").alerts.to == both[:1]
+    monkeypatch.setenv("LETTERS_ALERTS__TO", "a@b.example, Ann <ann@b.example>,")
+    assert loaded(tmp_path, "[alerts]\nto = ['other@b.example']").alerts.to == both
+    monkeypatch.setenv("LETTERS_ALERTS__TO", "")
+    assert loaded(tmp_path, "").alerts.to == ()
+
+
 # ----------------------------------------------------------------------------------- environment
 
 
