@@ -29,6 +29,7 @@ _COMMANDS = (
         "data.import_statistics",
         "Load statistics from a folder of CSV files or from a workbook.",
     ),
+    ("edition", "edition.edition", "A year's settings: to look at, to start a year, to change."),
     ("check", "check.check", "Look at everything that a run leans on, and say what to mend."),
     ("run", "year.run_year", "Make and send a year's letters, or go on with them."),
     ("prepare", "year.prepare", "Make a year's letters, and send nothing."),

@@ -63,6 +63,16 @@ AnyYear = Annotated[
         help="The year; without it, all that there is.",
     ),
 ]
+EarlierYear = Annotated[
+    int | None,
+    typer.Option(
+        "--from",
+        metavar="YEAR",
+        parser=_year,
+        autocompletion=completion.years,
+        help="The year whose settings a new edition starts from.",
+    ),
+]
 YearOption = Annotated[
     int | None,
     typer.Option(

@@ -10,6 +10,7 @@ from pipeline.display.console import LONDON, counted
 from pipeline.display.words import NO_SIGN, STANDS, who
 
 _SIMPLE = {
+    "edition_made": ("The year's settings were made or changed{by}.", ""),
     "run_opened": ("The year's letters were composed{by}.", ""),
     "run_approved": ("The year's letters were approved{by}.", ""),
     "run_paused": ("Sending the year's letters was paused{by}.", "yellow"),

@@ -22,6 +22,7 @@ from pipeline.ledger.runs import Run
 from pipeline.letter import Averages, Edition, compose, fields_of
 from pipeline.readiness import domains as dns
 from pipeline.readiness import editions, frozen
+from pipeline.readiness.facts import carried
 from pipeline.readiness.found import Account, Check, Finding, Kind, Totals, worst_first
 from pipeline.readiness.letters import Looking, Whole
 from pipeline.readiness.statistics import Statistics
@@ -113,6 +114,7 @@ class _Found:
             ):
                 self.add(editions.look_at(pulled.edition, now=self.now, begun=False))
                 self._template(pulled.edition)
+                self._carried(pulled.edition)
                 looking = self._begin(
                     pulled.edition, pulled.averages, statistics, f"letters check {self.year}"
                 )
@@ -226,6 +228,27 @@ class _Found:
                         fix=f"Mend {place}, or fill in what it asks for in editions.facts.",
                     )
                 )
+
+    def _carried(self, edition: Edition) -> None:
+        """The facts that are another year's still, where the edition was made from that one's."""
+        left = carried(self.pipeline, edition.year, edition.facts)
+        if left is None or not left.facts:
+            return
+        are = (
+            f"is still the fact of {left.year}"
+            if len(left.facts) == 1
+            else (f"are still the facts of {left.year}")
+        )
+        self.findings.append(
+            Finding(
+                kind=Kind.ADVISORY,
+                check=Check.EDITION,
+                found=f"{', '.join(f'{name} ({edition.facts[name]})' for name in left.facts)}"
+                f" {are}, which this edition was made from.",
+                fix=f"Give each the new year's value, also where it is the same: letters edition"
+                f" {edition.year} --set facts.{left.facts[0]}=VALUE",
+            )
+        )
 
     def _sums(self, looking: Looking, statistics: Statistics) -> None:
         """All letters together against the database's own count, which passes by the letters."""
