@@ -295,6 +295,13 @@ letters = sa.Table(
         " AND (pdf IS NULL) = (prepared_at IS NULL)",
         name="prepared_whole",
     ),
+    # Few have one, and each look of the schedule asks for them.
+    sa.Index(
+        "ix_letters_fault",
+        "run_id",
+        sqlite_where=sa.text("fault IS NOT NULL"),
+        postgresql_where=sa.text("fault IS NOT NULL"),
+    ),
 )
 
 approvals = sa.Table(

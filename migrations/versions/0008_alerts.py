@@ -45,3 +45,11 @@ def upgrade() -> None:
         sqlite_where=sa.text("cleared_at IS NULL"),
         postgresql_where=sa.text("cleared_at IS NULL"),
     )
+    op.create_index(
+        "ix_letters_fault",
+        "letters",
+        ["run_id"],
+        unique=False,
+        sqlite_where=sa.text("fault IS NOT NULL"),
+        postgresql_where=sa.text("fault IS NOT NULL"),
+    )

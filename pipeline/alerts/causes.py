@@ -200,27 +200,33 @@ class _Look:
             starts.given_up(ledger, year) or (not begun and self.now > at + _HISTORY)
         ):
             return
+        due = at <= self.now
+        until = None if record is None else record.lease_until
+        if due and until is not None and until > self.now:
+            return  # somebody is at it
         what = {"due_at": _iso(at)}
         if step is Step.DISPATCH:
-            if found is not None and starts.is_finished(ledger, found, step, self.mode):
+            waits = list(self._waits(year, found, what, due=due))
+            # Looked at last, as it counts all the year's deliveries.
+            if waits and found and starts.is_finished(ledger, found, step, self.mode):
                 return
-            wanted = self._approvals(found)
-            if wanted:
-                more = {"wanted": wanted, "made": found is not None}
-                yield Cause(kind=Kind.APPROVAL, year=year, what=what | more)
-            if found is not None and at <= self.now and (because := self._held(found)):
-                yield Cause(kind=Kind.HELD, year=year, what=what | {"because": because})
+            yield from waits
+            if waits or relay_away:
                 return
-            if wanted or relay_away:
-                return
-        late = self.now >= at + _LATE
-        until = None if record is None else record.lease_until
-        held = until is not None and until > self.now
-        if late and not held and (found is None or self._hangs(found, step)):
+        if self.now >= at + _LATE and (found is None or self._hangs(found, step)):
             yield Cause(kind=Kind.LATE, year=year, of=step.value, what=what)
 
-    def _approvals(self, found: Run | None) -> int:
-        return self.pipeline.people if found is None else run.approvals_wanted(self.pipeline, found)
+    def _waits(
+        self, year: int, found: Run | None, what: Mapping[str, Any], *, due: bool
+    ) -> Iterator[Cause]:
+        """Whose word is lacking before letters are sent."""
+        people = self.pipeline.people
+        wanted = people if found is None else run.approvals_wanted(self.pipeline, found)
+        if wanted:
+            more = {"wanted": wanted, "made": found is not None}
+            yield Cause(kind=Kind.APPROVAL, year=year, what={**what, **more})
+        if due and found is not None and (because := self._held(found)):
+            yield Cause(kind=Kind.HELD, year=year, what={**what, "because": because})
 
     def _held(self, found: Run) -> str | None:
         """Why a person's word keeps a run from being sent, if it does."""

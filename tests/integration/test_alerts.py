@@ -611,7 +611,7 @@ def test_a_start_that_does_not_move_is_late_after_a_quarter_of_an_hour(well: Sit
     assert causes(well, late) == [], "somebody is at it"
     assert causes(well, late + LEASE) == ["late_start:2020:dispatch"]
     holds.pause(well.db, well.run, because="wait", person="tester", now=NOW)
-    [held] = alerts.causes(well.pipeline, late)
+    [held] = alerts.causes(well.pipeline, late + LEASE)
     assert (held.key, held.what["because"]) == ("held:2020", "paused")
     assert causes(well, NOW - MINUTE) == [], "not due"
     holds.resume(well.db, well.run, person="tester", now=NOW)
