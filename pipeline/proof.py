@@ -232,7 +232,12 @@ def prove(pdf: bytes, expected: Expectation, names: Names) -> Proof:
     return Proof(pages=len(pages), text="\n".join(pages))
 
 
-def _read(pdf: bytes, title: str) -> list[str]:
+def pages_of(pdf: bytes) -> list[str]:
+    """Answer the text of each page, as PDFium gives it; raises `LetterFault` for what is no PDF."""
+    return _title_and_pages(pdf)[1]
+
+
+def _title_and_pages(pdf: bytes) -> tuple[str, list[str]]:
     try:
         with pypdfium2.PdfDocument(pdf) as document:
             found = document.get_metadata_value("Title")
@@ -244,6 +249,11 @@ def _read(pdf: bytes, title: str) -> list[str]:
                 page.close()
     except pypdfium2.PdfiumError as fault:
         raise LetterFault(f"The PDF cannot be read: {fault}.") from fault
+    return found, pages
+
+
+def _read(pdf: bytes, title: str) -> list[str]:
+    found, pages = _title_and_pages(pdf)
     if fold(found) != fold(title):
         raise LetterFault(f"The PDF's title is “{_short(found)}” and not “{_short(title)}”.")
     return pages

@@ -54,6 +54,7 @@ _COMMANDS = (
     ("alerts", "alerts.alerts", "What needs a person now, the worst first, and what to do."),
     ("metrics", "metrics.metrics", "Print how the letters stand, for Prometheus."),
     ("verify", "audit.verify", "Prove the archive against the ledger."),
+    ("remake", "remake.remake", "Make a year's letters again from what was frozen, and compare."),
     ("export", "audit.export", "Account for a year: who was sent what, when, and what came of it."),
     (
         "db upgrade",

@@ -35,9 +35,9 @@ def verify(
 
     Prints how many files are whole and unaltered, and names each that is missing, altered or
     unreadable, with its authority and what to do about it: put the very file back from a backup.
-    Where a sound message has a lost PDF attached, byte for byte, that is said too. No command makes
-    a lost PDF again: the ledger keeps all that its letter says, but only with the same template,
-    the same LibreOffice and the same fonts would that come out as the same bytes.
+    Where a sound message has a lost PDF attached, byte for byte, that is said too. letters remake
+    makes a lost PDF again, in another folder: the ledger keeps all that its letter says, but only
+    with the same LibreOffice and the same fonts does that come out as the same bytes.
 
     Files that the ledger does not name are counted and listed. Letters (PDF) left behind by a run
     that was killed or that ran beside another are harmless. Messages that the ledger does not know
