@@ -9,7 +9,7 @@ from rich.text import Text
 
 from pipeline.alerts import Cause, Telling, of_key, sentence, title, to_do
 from pipeline.delivery import Mode
-from pipeline.display.console import counted, out, say
+from pipeline.display.console import counted, out, row, say
 from pipeline.display.words import moment
 from pipeline.ledger.alerts import Alert
 
@@ -30,9 +30,12 @@ def print_alerts(found: Sequence[Open], elsewhere: int, mode: Mode, telling: Tel
     if not found:
         out.print("Nothing needs a person.", style="green")
     for number, one in enumerate(found, start=1):
-        say(out, f"{number}. {sentence(one.cause)}", style="bold red")
-        say(out, to_do(one.cause, mode), indent=3)
-        say(out, _told(one.alert, telling), indent=3, style="dim")
+        for heading, text, style in (
+            (f"{number}.", sentence(one.cause), "bold red"),
+            ("", to_do(one.cause, mode), ""),
+            ("", _told(one.alert, telling), "dim"),
+        ):
+            row(out, heading, text, width=2, indent=0, style=style)
     if elsewhere:
         out.print(
             f"{counted(elsewhere, 'alert')} more in another mode than {mode.value}: "

@@ -30,11 +30,12 @@ from pipeline.schema import Returned, Step
 from pipeline.transport import Relay
 from tests.integration.test_audit import Watched
 from tests.integration.test_ledger import LEASE, LIVE, NOW, opened
+from tests.integration.test_logged import Logged, logged
 from tests.integration.test_reconcile import Site, planned
 from tests.postgres import free_port
 from tests.relays import DROP, WaywardRelay
 
-__all__ = ["planned"]
+__all__ = ["logged", "planned"]
 
 OPS, ANN = "ops@office.example", "ann@office.example"
 QUIET = timedelta(hours=1)
@@ -402,6 +403,23 @@ def test_an_answer_that_was_lost_is_mailed_again_as_the_same_message(planned: Si
         assert update(site, NOW + 6 * MINUTE).mails == 1
         first, again = (email.message_from_bytes(one)["Message-ID"] for one in server.messages)
         assert first == again
+
+
+def test_alerts_are_logged_by_kind_year_and_count(planned: Site, logged: Logged) -> None:
+    fails(planned, NOW)
+    update(planned)
+    by_kind = {line["kind"]: line for line in logged.lines() if line["event"] == "alert.raised"}
+    assert by_kind["faults"]["year"] == 2020
+    assert (by_kind["faults"]["count"], by_kind["faults"]["mode"]) == (1, "live")
+    assert by_kind["relay"]["relay"] == RELAY
+    assert {line["level"] for line in by_kind.values()} == {"warning"}
+    assert (logged.one("alert.mailed")["outcome"], logged.one("alert.mailed")["count"]) == (
+        "accepted",
+        2,
+    )
+    withhold(planned, "Z")
+    update(planned, NOW + MINUTE)
+    assert logged.one("alert.cleared")["kind"] == "faults"
 
 
 # ---- several servers
