@@ -82,8 +82,8 @@ def _print_one(one: Remade, folder: Path, archive: Archive) -> None:
     if one.said:
         say(out, one.said, indent=2)
     if one.outcome is Outcome.OTHER_WORDS:
-        say(out, f"archived: ... {one.before} ...", indent=2)
-        say(out, f"made now: ... {one.after} ...", indent=2)
+        say(out, f"it said: ... {one.before} ...", indent=2)
+        say(out, f"says now: ... {one.after} ...", indent=2)
     if one.made is not None:
         say(out, f"archived: {archive.location(one.archived)}", indent=2)
         say(out, f"made now: {folder / one.made}", indent=2)

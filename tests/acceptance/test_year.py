@@ -108,7 +108,7 @@ def test_an_old_year_is_made_again_from_what_was_frozen(prepared: Site, tmp_path
     shutil.copy(ROOT / "templates" / "letter.docx", templates)  # as good as the archive's
     told = site.letters("remake", "2020", "watford", "--to", str(target), expect=1).stdout
     assert "1  other words" in told
-    assert "made now: ..." in told
+    assert "says now: ..." in told
     assert "An Impostor" in told
     assert "Michael King" in told
 
