@@ -29,6 +29,7 @@ office is, so that nothing outlives the process that wanted it.
 
 import contextlib
 import ctypes
+import itertools
 import json
 import os
 import queue
@@ -181,10 +182,13 @@ class Office:
             "com.sun.star.bridge.UnoUrlResolver"
         )
         context = None
-        while context is None:
+        for look in itertools.count():
             self._show_sockets()
+            if look % 10 == 0:  # one that is killed before it can be reached has sockets too
+                self._note_sockets()
             try:
                 context = resolver.resolve(f"uno:pipe,name={pipe};urp;StarOffice.ComponentContext")
+                break
             except NoConnectException:
                 code = self.process.poll()
                 if code is not None:
@@ -204,16 +208,18 @@ class Office:
         # it reads here which they were.
         if self._has_own_tmp():
             return
-        pid = self.pid()
         held = set()
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                held.add(str(link.readlink()))
-            except OSError:
-                continue  # closed between the listing and the look
+        try:
+            pid = self.pid()
+            table = Path(f"/proc/{pid}/net/unix").read_text(encoding="utf-8")
+            for link in Path(f"/proc/{pid}/fd").glob("*"):
+                with contextlib.suppress(OSError):  # closed between the listing and the look
+                    held.add(str(link.readlink()))
+        except OSError:
+            return  # it has ended already
         paths = [
             line.split()[7]
-            for line in Path(f"/proc/{pid}/net/unix").read_text(encoding="utf-8").splitlines()[1:]
+            for line in table.splitlines()[1:]
             if len(line.split()) == 8 and f"socket:[{line.split()[6]}]" in held
         ]
         (self.directory / "sockets").write_text("\n".join(sorted(set(paths))), encoding="utf-8")
