@@ -181,7 +181,7 @@ class Office:
         resolver = uno.getComponentContext().ServiceManager.createInstance(
             "com.sun.star.bridge.UnoUrlResolver"
         )
-        context = None
+        context: Any = None
         for look in itertools.count():
             self._show_sockets()
             if look % 10 == 0:  # one that is killed before it can be reached has sockets too
