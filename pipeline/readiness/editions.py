@@ -115,8 +115,9 @@ def _dates(edition: Edition, now: datetime, *, begun: bool) -> Iterator[Finding]
             Kind.ADVISORY,
             f"The hour of sending, {long_date(dispatch.date())} at {dispatch:%H:%M}, is in the"
             " past.",
-            "Nothing is sent by itself before somebody begins; then it goes at once. Correct"
-            " dispatch_at in editions if a schedule is to send the letters.",
+            "A schedule that runs makes up for a start missed by a few days"
+            " (schedule.catch_up_days), and letters run begins at once. Correct dispatch_at in"
+            " editions if the letters are to go later.",
         )
 
 
