@@ -246,11 +246,14 @@ runs = sa.Table(
     sa.Column("paused_at", Utc),  # while set, nothing of the run is sent
     sa.Column("paused_by", sa.Text),
     sa.Column("paused_because", sa.Text),
+    sa.Column("forgotten_at", Utc),  # since then nobody is named in it (ledger/forgetting.py)
+    sa.Column("forgotten_by", sa.Text),
     sa.CheckConstraint(
         "(paused_at IS NULL) = (paused_by IS NULL)"
         " AND (paused_at IS NULL) = (paused_because IS NULL)",
         name="paused_whole",
     ),
+    sa.CheckConstraint("(forgotten_at IS NULL) = (forgotten_by IS NULL)", name="forgotten_whole"),
     sa.Index(
         "uq_runs_live_year",
         "year",
@@ -281,6 +284,7 @@ letters = sa.Table(
     sa.Column("prepared_at", Utc),
     sa.Column("withheld_at", Utc),  # while set, the letter is not sent
     sa.Column("withheld_because", sa.Text),
+    sa.Column("forgotten_at", Utc),  # when its part of forgetting the run was done
     sa.CheckConstraint("(withheld_at IS NULL) = (withheld_because IS NULL)", name="withheld_whole"),
     sa.UniqueConstraint("run_id", "authority_code", "revision"),
     sa.CheckConstraint("revision >= 1", name="revision"),
@@ -434,6 +438,13 @@ events = sa.Table(
     sa.Column("data", sa.JSON, nullable=False),
     sa.Column("once", sa.Text, unique=True),  # what may be noted only once carries its key here
     sa.CheckConstraint(_one_of("kind", Event), name="kind"),
+    # Asked by the trigger that lets nothing but forgetting change an event.
+    sa.Index(
+        "ix_events_forgotten",
+        "run_id",
+        sqlite_where=sa.text("kind = 'letters_forgotten'"),
+        postgresql_where=sa.text("kind = 'letters_forgotten'"),
+    ),
 )
 
 starts = sa.Table(
@@ -524,6 +535,7 @@ returned_mail = sa.Table(
     sa.Column("seen_at", Utc),
     sa.Column("seen_by", sa.Text),
     sa.Column("seen_note", sa.Text),
+    sa.Column("forgotten_at", Utc),
     sa.CheckConstraint(_one_of("kind", Returned), name="kind"),
     sa.CheckConstraint(
         "(seen_at IS NULL) = (seen_by IS NULL) AND (seen_at IS NULL) = (seen_note IS NULL)",
