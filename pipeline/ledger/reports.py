@@ -114,7 +114,10 @@ class Moved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A mail that a person should look at, or has looked at if `seen_at` is set."""
+    """A mail that a person should look at, or has looked at if `seen_at` is set.
+
+    Once `forgotten_at` is set, sender, subject and reason are empty and its file is gone.
+    """
 
     id: int
     kind: Returned
@@ -130,6 +133,7 @@ class Waiting:
     seen_at: datetime | None
     seen_by: str | None
     seen_note: str | None
+    forgotten_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
