@@ -119,6 +119,14 @@ def find(maildir: Path, message_id: str, recipient: str) -> Path | None:
     return None
 
 
+def kept(maildir: Path) -> Iterator[tuple[Path, str]]:
+    """Every file of the Maildir, also one that was never finished, with its Message-ID or ""."""
+    for folder in ("tmp", "new", "cur"):
+        for path in _files(maildir / folder):
+            found = (value for name, value in _headers(path) if name == b"message-id")
+            yield path, next(found, b"").decode("ascii", "replace")
+
+
 def _loopback(host: str) -> str:
     if host.lower() == "localhost":
         return "127.0.0.1"

@@ -8,8 +8,8 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _NEVER_WAL_S = 1.0
 _BUSY_TIMEOUT_S = 30
 _LONGEST_S = 3600
 _CONNECT_TIMEOUT_S = 10
+_LOCK_TIMEOUT = "30s"
 
 _WRITE = "write for example sqlite:///var/letters.db or postgresql://user@host/name."
 
@@ -170,6 +171,36 @@ class Database:
             if self.is_sqlite and sign in reason:
                 fix = known.format(setting=setting, patience=_patience(self._url))
         return Unavailable(f"The database {self} cannot be used: {reason}. {fix}.")
+
+    def rewrite(self, tables: Sequence[sa.Table]) -> None:
+        """Write the database anew, so that nothing changed or deleted is left in its files.
+
+        Of an SQLite file all of it, and its -wal is emptied; on a server these tables, with what
+        the planner remembers of them, while everybody else waits. Raises Unavailable where another
+        program does not let go of the database.
+        """
+        with closing(self._engine.raw_connection()) as pooled:
+            driver: Any = pooled.driver_connection
+            try:
+                if self.is_sqlite:
+                    driver.execute("VACUUM")
+                    if driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                        raise Unavailable(f"{self._unrewritten()}: another program is reading it.")
+                    return
+                driver.autocommit = True
+                try:
+                    driver.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'")
+                    names = ", ".join(table.name for table in tables)
+                    driver.execute(f"VACUUM (FULL, ANALYZE) {names}")
+                    driver.execute("RESET lock_timeout")
+                finally:
+                    driver.autocommit = False
+            except (sqlite3.Error, self._engine.dialect.loaded_dbapi.Error) as error:
+                reason = (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+                raise Unavailable(f"{self._unrewritten()}: {reason}.") from error
+
+    def _unrewritten(self) -> str:
+        return f"The database {self} cannot be written anew"
 
     def insert(self, table: sa.Table) -> Any:
         """An INSERT that can say what to do about a row that is there: ON CONFLICT."""

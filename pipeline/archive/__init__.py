@@ -6,8 +6,8 @@ is read. `folder`, `bucket` and `elsewhere` are the places, `naming` says what f
 
 import hashlib
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pipeline.archive.bucket import Account, Bucket, Limits
@@ -41,6 +41,7 @@ class _Place(Protocol):
     def beginning(self, name: str, size: int) -> bytes: ...
     def exists(self, name: str) -> bool: ...
     def names(self, within: str) -> Iterator[str]: ...
+    def remove(self, names: Iterable[str]) -> Iterator[bool]: ...
 
 
 class Archive:
@@ -117,6 +118,21 @@ class Archive:
         """
         return self._place.beginning(name, size)
 
+    def remove(self, names: Iterable[str]) -> Iterator[bool]:
+        """Remove files for good, one after another; for what is to be forgotten, and nothing else.
+
+        Takes every name that `names` gives; one that is not there any more is removed. Answers for
+        each, once it is gone, whether the place has kept an older version of it all the same.
+        """
+        return self._place.remove(_inside(name) for name in names)
+
     def require(self) -> None:
         """Raise unless the place is there, where that can be told."""
         self._place.require()
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise Refused(f"There is no file {name!r} in the archive; nothing outside it is removed.")
+    return name

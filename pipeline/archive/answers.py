@@ -220,7 +220,7 @@ def understood(error: Exception, seconds: float) -> Trouble:
 
 
 def denied(trouble: Trouble, may: str) -> Trouble:
-    """The same, saying what is not allowed: `may` is "read", "write" or "list"."""
+    """The same, saying what is not allowed: `may` is "read", "write", "list" or "delete"."""
     if trouble.kind is not Kind.DENIED:
         return trouble
     return replace(trouble, fix=_MAY.format(may=may))

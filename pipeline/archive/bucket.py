@@ -2,7 +2,7 @@
 
 An object is there when all of it is, so nothing is written beside its place. It is put with the
 condition that nothing has its name, and with its SHA-256, so that the server itself refuses to
-overwrite, and refuses what was changed on the way. Nothing is ever deleted.
+overwrite, and refuses what was changed on the way. Nothing is deleted but what is to be forgotten.
 """
 
 import base64
@@ -12,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -179,6 +179,34 @@ class Bucket:
             raise self._error(
                 f"The archive {self._place()} cannot be listed", failed, may="list"
             ) from failed.__cause__
+
+    def remove(self, names: Iterable[str]) -> Iterator[bool]:
+        """Delete objects; whether the bucket has kept an older version of each.
+
+        Raises Unavailable where that is not allowed: usually it is not.
+        """
+        for name in names:
+            try:
+                answer = self._deleted(name)
+            except _Failed as failed:
+                if failed.trouble.kind is not Kind.MISSING:
+                    raise self._error(
+                        f"The archive's file {self.location(name)} cannot be removed",
+                        failed,
+                        may="delete",
+                    ) from failed.__cause__
+                answer = {}
+            # A bucket that keeps versions only marks what is deleted.
+            yield bool(answer.get("DeleteMarker") or answer.get("VersionId"))
+
+    def _deleted(self, name: str) -> dict[str, Any]:
+        def delete(files: Any, seconds: float) -> dict[str, Any]:
+            answer: dict[str, Any] = files.call_s3(
+                "delete_object", Bucket=self._bucket, Key=self._key(name), timeout=seconds
+            )
+            return answer
+
+        return self._asked(delete)
 
     def trial(self, name: str, data: bytes) -> Trial:
         """Put an object, and see whether it could be overwritten and is listed.

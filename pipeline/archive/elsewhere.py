@@ -1,6 +1,6 @@
 """The archive wherever else fsspec reaches: memory for trials, FTP, another cloud."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.archive.showing import reason, sentence, without_secrets
 from pipeline.errors import Misconfigured, Unavailable
@@ -93,6 +93,20 @@ class Elsewhere:
             raise Unavailable(
                 f"The archive {self._url} cannot be listed: {reason(fault)}."
             ) from fault
+
+    def remove(self, names: Iterable[str]) -> Iterator[bool]:
+        """Remove files; whether the place keeps older versions is not known of it."""
+        for name in names:
+            try:
+                self._files.rm_file(self._path(name))
+            except FileNotFoundError:
+                pass
+            except OSError as fault:
+                raise Unavailable(
+                    f"The archive's file {self.location(name)} cannot be removed: {reason(fault)}."
+                    " Check that it may be, and run this again."
+                ) from fault
+            yield False
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -125,6 +125,24 @@ class Folder:
                 raise Unavailable(
                     f"The archive's folder {self._root / folder} cannot be listed: {reason(fault)}."
                 ) from fault
+
+    def remove(self, names: Iterable[str]) -> Iterator[bool]:
+        """Remove files, and let that reach the disk in the end; no older version is kept here."""
+        folders: set[Path] = set()
+        try:
+            for name in names:
+                path = self._root / name
+                path.unlink(missing_ok=True)
+                folders.add(path.parent)
+                yield False
+            for folder in folders:
+                with contextlib.suppress(FileNotFoundError):
+                    _sync(folder)
+        except OSError as fault:
+            raise Unavailable(
+                f"The archive's file {fault.filename} cannot be removed: {reason(fault)}. Make the"
+                " folder writable for whoever runs this, and run this again."
+            ) from fault
 
 
 @contextlib.contextmanager
