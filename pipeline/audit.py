@@ -1,23 +1,24 @@
 """Prove the archive against the ledger: every file that was frozen is there, and is what it was.
 
 Only looks: nothing is changed, put right or deleted. What the archive holds and the ledger does not
-name is told as well; a run that was killed leaves such files, and they do no harm.
+name is told as well; a run that was killed leaves such files, and they do no harm. What is
+forgotten must not be there any more.
 """
 
 import email
 import email.policy
 import hashlib
-import re
 from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from email.parser import BytesHeaderParser
 from enum import StrEnum
 from itertools import islice
 
+from pipeline import forgetting
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.errors import Refused, Unavailable
@@ -28,8 +29,6 @@ from pipeline.run import template_name
 
 _READERS = 4
 _AHEAD = 4  # files handed out per reader: more would only fill memory
-_HEAD = 64 * 1024  # of a message, in which its Message-ID stands
-_MESSAGE = re.compile(r"\d{4}/messages/[^/]+\.eml")
 _CHUNK = 500
 
 
@@ -44,12 +43,17 @@ class Kind(StrEnum):
 
 
 class Condition(StrEnum):
-    """How a file was found; `NOT_NAMED` is one that the ledger does not speak of."""
+    """How a file was found; `NOT_NAMED` is one that the ledger does not speak of.
+
+    One that is `FORGOTTEN` was removed on purpose, and one that is `NOT_REMOVED` should have been.
+    """
 
     SOUND = "sound"
     MISSING = "missing"
     ALTERED = "altered"
     UNREADABLE = "unreadable"
+    FORGOTTEN = "forgotten"
+    NOT_REMOVED = "not removed"
     NOT_NAMED = "not named"
 
 
@@ -77,8 +81,12 @@ class Finding:
 
     @property
     def needs_a_person(self) -> bool:
-        """Whether a file that was frozen cannot be had any more."""
-        return self.condition not in {Condition.SOUND, Condition.NOT_NAMED}
+        """Whether a file that must be there is not as it was, or one is that must not."""
+        return self.condition not in {
+            Condition.SOUND,
+            Condition.FORGOTTEN,
+            Condition.NOT_NAMED,
+        }
 
 
 def examine(
@@ -86,8 +94,9 @@ def examine(
 ) -> Iterator[Finding]:
     """Look at every file of the year, or of all years, also of runs that were cancelled.
 
-    Streamed: first what the ledger names, in its order, then what it does not name. Raises
-    Unavailable if the archive is not there at all.
+    Streamed: first what the ledger names, in its order, then what is forgotten (one that was not
+    removed comes twice), then what the ledger does not name. Raises Unavailable if the archive is
+    not there at all.
     """
     counts = files.count(db, year)
     total = counts.letters + counts.messages + counts.templates + counts.returned
@@ -96,7 +105,7 @@ def examine(
         archive.require()
         progress.begin("Verifying", total)
         try:
-            for found in _examined(archive, _named(db, year)):
+            for found in _examined(archive, _named(db, year, forgotten=False)):
                 seen.append(_mark(found.name))
                 progress.advance()
                 if found.needs_a_person and found.kind is Kind.LETTER:
@@ -105,22 +114,24 @@ def examine(
                     yield found
         finally:
             progress.end()
+    for kind, one in _named(db, year, forgotten=True):
+        yield _told(archive, kind, one, Condition.FORGOTTEN)
     yield from _unnamed(db, archive, year, sorted(seen))
 
 
-def _named(db: Database, year: int | None) -> Iterator[tuple[Kind, NamedFile]]:
-    for latest, sha256 in files.templates(db, year):
+def _named(db: Database, year: int | None, *, forgotten: bool) -> Iterator[tuple[Kind, NamedFile]]:
+    for latest, sha256 in () if forgotten else files.templates(db, year):
         name = template_name(sha256)
         yield (
             Kind.TEMPLATE,
             NamedFile(name=name, sha256=sha256, year=latest, authority="", authority_name=""),
         )
-    for one in files.letters(db, year):
+    for one in files.letters(db, year, forgotten=forgotten):
         yield Kind.LETTER, one
-    for one in files.messages(db, year):
+    for one in files.messages(db, year, forgotten=forgotten):
         yield Kind.MESSAGE, one
     if year is None:  # a mail that came back belongs to none
-        for one in files.returned(db):
+        for one in files.returned(db, forgotten=forgotten):
             yield Kind.RETURNED, one
 
 
@@ -140,12 +151,20 @@ def _examined(archive: Archive, named: Iterable[tuple[Kind, NamedFile]]) -> Iter
 
 
 def _finding(archive: Archive, kind: Kind, one: NamedFile) -> Finding:
-    condition, said, place = Condition.SOUND, None, one.name
+    condition, said = Condition.SOUND, None
     try:
-        place = archive.location(one.name)
         archive.get(one.name, one.sha256)
     except (Unavailable, Refused) as fault:
         condition, said = _condition(fault), str(fault)
+    return _told(archive, kind, one, condition, said)
+
+
+def _told(
+    archive: Archive, kind: Kind, one: NamedFile, condition: Condition, said: str | None = None
+) -> Finding:
+    place = one.name
+    with suppress(Refused):  # no name that the archive would have taken
+        place = archive.location(one.name)
     return Finding(
         kind=kind,
         condition=condition,
@@ -183,7 +202,7 @@ def _carrier(db: Database, archive: Archive, lost: Finding) -> str | None:
 def _unnamed(
     db: Database, archive: Archive, year: int | None, seen: Sequence[int]
 ) -> Iterator[Finding]:
-    """What lies in the archive and was not among what has been seen."""
+    """What lies in the archive and was not among what has been seen: not named, or forgotten."""
     within = "" if year is None else f"{year:04d}"
     listed = (name for name in archive.names(within) if not _among(seen, _mark(name)))
     while chunk := list(islice(listed, _CHUNK)):
@@ -191,30 +210,27 @@ def _unnamed(
         since = files.named(db, [_text(name) for name in chunk]) | {
             template_name(one) for _, one in files.templates(db)
         }
+        gone = files.forgotten(db, [name for name in chunk if name in since])
         for name in chunk:
-            if name not in since:
+            if name in gone:
+                what, one = gone[name]
+                before = "YEAR" if one.year is None else one.year + 1
+                yield _told(
+                    archive,
+                    Kind(what),
+                    one,
+                    Condition.NOT_REMOVED,
+                    f"It is forgotten, and {archive.location(name)} is still there: letters forget"
+                    f" --before {before}",
+                )
+            elif name not in since:
                 yield Finding(
                     kind=Kind.UNNAMED,
                     condition=Condition.NOT_NAMED,
                     name=_text(name),
                     place=f"{place_of(archive)}/{_text(name)}",
-                    stranger=_is_stranger(db, archive, name),
+                    stranger=forgetting.is_stranger(db, archive, name),
                 )
-
-
-def _is_stranger(db: Database, archive: Archive, name: str) -> bool:
-    """Whether a file is a message that the ledger has never frozen, in these bytes or in others.
-
-    Of two that wrote the same message down at once, or of one that was killed between writing and
-    recording, the ledger has the message in the other's bytes: that is harmless.
-    """
-    if not _MESSAGE.fullmatch(name):
-        return False
-    try:
-        head = BytesHeaderParser().parsebytes(archive.beginning(name, _HEAD))
-    except (Unavailable, Refused):
-        return True
-    return not files.is_frozen(db, str(head.get("Message-ID", "")).strip())
 
 
 def _text(name: str) -> str:

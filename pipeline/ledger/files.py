@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -29,7 +29,7 @@ class NamedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many files there are to look for."""
+    """How many files there are to look for; what is forgotten is not looked for."""
 
     letters: int
     messages: int
@@ -46,13 +46,15 @@ def years(db: Database) -> list[int]:
 
 def count(db: Database, year: int | None = None) -> Counts:
     """How many files of the year, or of all years, the ledger names."""
-    m, found = schema.messages, _letters(year).subquery()
+    m, found = schema.messages, _letters(year, forgotten=False).subquery()
     with db.read() as connection:
         return Counts(
             letters=connection.scalar(sa.select(sa.func.count()).select_from(found)) or 0,
             messages=connection.scalar(
                 sa.select(sa.func.count()).select_from(
-                    _of_year(sa.select(m.c.id).where(m.c.eml.is_not(None)), year).subquery()
+                    _of_year(
+                        sa.select(m.c.id).where(m.c.eml.is_not(None)), year, forgotten=False
+                    ).subquery()
                 )
             )
             or 0,
@@ -67,16 +69,20 @@ def templates(db: Database, year: int | None = None) -> list[tuple[int, str]]:
         return _templates(connection, year)
 
 
-def letters(db: Database, year: int | None = None) -> Iterator[NamedFile]:
-    """Every PDF, once, streamed in short reads.
+def letters(
+    db: Database, year: int | None = None, *, forgotten: bool = False
+) -> Iterator[NamedFile]:
+    """Every PDF that must be there, or every one that must not, once, streamed in short reads.
 
     A refresh gives a file that did not change to its new run: it is told as that run's.
     """
-    return _streamed(db, _letters(year), schema.letters.c.id)
+    return _streamed(db, _letters(year, forgotten=forgotten), schema.letters.c.id)
 
 
-def messages(db: Database, year: int | None = None) -> Iterator[NamedFile]:
-    """The frozen bytes of every message that was ever about to be sent, streamed."""
+def messages(
+    db: Database, year: int | None = None, *, forgotten: bool = False
+) -> Iterator[NamedFile]:
+    """The frozen bytes of every message that was ever about to be sent, streamed, as `letters`."""
     table, m, r = schema.letters, schema.messages, schema.runs
     select = sa.select(
         m.c.id,
@@ -86,11 +92,11 @@ def messages(db: Database, year: int | None = None) -> Iterator[NamedFile]:
         table.c.authority_code.label("authority"),
         table.c.authority_name,
     ).where(m.c.eml.is_not(None))
-    return _streamed(db, _of_year(select, year), m.c.id)
+    return _streamed(db, _of_year(select, year, forgotten=forgotten), m.c.id)
 
 
-def returned(db: Database) -> Iterator[NamedFile]:
-    """The mails that came back and were kept for a person, streamed."""
+def returned(db: Database, *, forgotten: bool = False) -> Iterator[NamedFile]:
+    """The mails that came back and were kept for a person, streamed, as `letters`."""
     mail = schema.returned_mail
     select = sa.select(
         mail.c.id,
@@ -99,7 +105,7 @@ def returned(db: Database) -> Iterator[NamedFile]:
         sa.null().label("year"),
         sa.literal("").label("authority"),
         sa.literal("").label("authority_name"),
-    ).where(mail.c.kept.is_not(None))
+    ).where(mail.c.kept.is_not(None), mail.c.forgotten_at.is_not(None) == forgotten)
     return _streamed(db, select, mail.c.id)
 
 
@@ -107,7 +113,9 @@ def _count_returned(connection: sa.Connection) -> int:
     mail = schema.returned_mail
     return (
         connection.scalar(
-            sa.select(sa.func.count()).select_from(mail).where(mail.c.kept.is_not(None))
+            sa.select(sa.func.count())
+            .select_from(mail)
+            .where(mail.c.kept.is_not(None), mail.c.forgotten_at.is_(None))
         )
         or 0
     )
@@ -147,7 +155,56 @@ def named(db: Database, names: Collection[str]) -> set[str]:
         }
 
 
-def _letters(year: int | None) -> sa.Select[Any]:
+What = Literal["letter", "message", "returned mail"]
+
+
+def forgotten(db: Database, names: Collection[str]) -> dict[str, tuple[What, NamedFile]]:
+    """Which of these names are of what is forgotten, and of nothing that is kept; what it is."""
+    table, m, r, mail = schema.letters, schema.messages, schema.runs, schema.returned_mail
+    about = (r.c.year, table.c.authority_code, table.c.authority_name)
+    nobody = (sa.null().label("year"), sa.literal("").label("code"), sa.literal("").label("name"))
+    selects: tuple[tuple[What, sa.Select[Any]], ...] = (
+        (
+            "letter",
+            sa.select(table.c.pdf, table.c.pdf_sha256, r.c.forgotten_at, *about)
+            .join(r, r.c.id == table.c.run_id)
+            .where(table.c.pdf.in_(names)),
+        ),
+        (
+            "message",
+            sa.select(m.c.eml, m.c.eml_sha256, r.c.forgotten_at, *about)
+            .join(table, table.c.id == m.c.letter_id)
+            .join(r, r.c.id == table.c.run_id)
+            .where(m.c.eml.in_(names)),
+        ),
+        (
+            "returned mail",
+            sa.select(mail.c.kept, mail.c.sha256, mail.c.forgotten_at, *nobody).where(
+                mail.c.kept.in_(names)
+            ),
+        ),
+    )
+    found: dict[str, tuple[What, NamedFile]] = {}
+    kept: set[str] = set()
+    with db.read() as connection:
+        for what, select in selects:
+            for name, sha256, at, year, code, authority in connection.execute(select):
+                if at is None:
+                    kept.add(name)
+                found[name] = (
+                    what,
+                    NamedFile(
+                        name=name,
+                        sha256=sha256,
+                        year=year,
+                        authority=code,
+                        authority_name=authority,
+                    ),
+                )
+    return {name: one for name, one in found.items() if name not in kept}
+
+
+def _letters(year: int | None, *, forgotten: bool) -> sa.Select[Any]:
     table, r = schema.letters, schema.runs
     later, later_run = table.alias("later"), r.alias("later_run")
     kept = sa.exists().where(
@@ -168,16 +225,17 @@ def _letters(year: int | None) -> sa.Select[Any]:
             table.c.authority_name,
         )
         .join(r, r.c.id == table.c.run_id)
-        .where(table.c.pdf.is_not(None), ~kept)
+        .where(table.c.pdf.is_not(None), ~kept, r.c.forgotten_at.is_not(None) == forgotten)
     )
     return select if year is None else select.where(r.c.year == year)
 
 
-def _of_year(select: sa.Select[Any], year: int | None) -> sa.Select[Any]:
+def _of_year(select: sa.Select[Any], year: int | None, *, forgotten: bool) -> sa.Select[Any]:
     table, m, r = schema.letters, schema.messages, schema.runs
     select = select.join_from(m, table, table.c.id == m.c.letter_id).join(
         r, r.c.id == table.c.run_id
     )
+    select = select.where(r.c.forgotten_at.is_not(None) == forgotten)
     return select if year is None else select.where(r.c.year == year)
 
 
