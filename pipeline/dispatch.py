@@ -34,7 +34,7 @@ from pipeline.delivery import (
 )
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 from pipeline.highwater import MarkFile
-from pipeline.ledger import deliveries, instance, messages, relays
+from pipeline.ledger import approvals, deliveries, instance, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -85,11 +85,12 @@ def dispatch(
     run: Run,
     outbox: Outbox,
     *,
+    people: int = 0,
     only: Collection[int] | None = None,
     settled: Callable[[], None] = lambda: None,
     lease: timedelta = LEASE,
 ) -> None:
-    """Send what is due of the run, until nothing more is due.
+    """Send what is due of the run and so many `people` have approved, until nothing more is due.
 
     First takes back what dead workers held and settles what can be settled by looking at the
     captured mail; then plans the messages and sends them over a few connections. With `only`, those
@@ -108,8 +109,10 @@ def dispatch(
         log.warning("dispatch.recovered", run=run.id, year=run.year, deliveries=recovered)
     if outbox.mode is Mode.CAPTURE:
         _settle_captured(db, run, outbox.maildir)
+    if people:
+        approvals.void_changed(db, run, outbox.sender.identity, now=_now())
     if only is None:
-        messages.plan(db, run.id, outbox.sender, now=_now())
+        messages.plan(db, run.id, outbox.sender, now=_now(), people=people)
     if deliveries.next_due(db, run.id, outbox.mode, only_to=outbox.only_to) is None:
         return
     with opened_relay(outbox) as relay:
@@ -123,6 +126,7 @@ def dispatch(
                 outbox=outbox,
                 relay=relay,
                 place=place,
+                people=people,
                 only=only,
                 settled=settled,
                 lease=lease,
@@ -198,6 +202,10 @@ class _FileAway(Unavailable):
     """The archive cannot give or keep a file, while the ledger is well."""
 
 
+class _Unapproved(Exception):
+    """A letter has changed since it was approved."""
+
+
 @contextmanager
 def _asking_the_archive() -> Iterator[None]:
     try:
@@ -218,6 +226,7 @@ class _Dispatch:
         outbox: Outbox,
         relay: Relay,
         place: str,
+        people: int,
         only: Collection[int] | None,
         settled: Callable[[], None],
         lease: timedelta,
@@ -229,6 +238,7 @@ class _Dispatch:
         self._relay = relay
         self._place = place
         self._troubled = relays.in_trouble(db, place) is not None
+        self._people = people
         self._only = only
         self._settled = settled
         self._lease = lease
@@ -299,6 +309,7 @@ class _Dispatch:
                         relay=self._place,
                         pace=self._outbox.pace,
                         only_to=self._outbox.only_to,
+                        people=self._people,
                     )
                     if claimed is None:
                         if self._wait_for_a_turn():
@@ -325,6 +336,7 @@ class _Dispatch:
             relay=self._place,
             pace=self._outbox.pace,
             only_to=self._outbox.only_to,
+            people=self._people,
         )
         if turn is None:
             return False
@@ -342,6 +354,12 @@ class _Dispatch:
             refused = Rejected(reply=Reply(code=0, text=str(fault)))
             deliveries.settle(self._db, claimed, refused, now=_now())
             self._log_outcome(claimed, refused, began=began)
+            return
+        except _Unapproved as changed:
+            # Certainly not sent, and not claimed again before it is approved as it is now.
+            later = NotTried(reason=str(changed), trouble=False)
+            deliveries.settle(self._db, claimed, later, now=_now())
+            self._log_outcome(claimed, later, began=began)
             return
         except _FileAway as away:
             # Certainly not sent. One file that is lost must not keep the others; all of them may.
@@ -498,6 +516,7 @@ class _Dispatch:
                 if message.eml is not None and message.eml_sha256 is not None:
                     break
                 now = _now()
+                self._recheck(message, now)
                 data = self._written(message, now, redirect_to=claimed.recipient)
                 sha256 = hashlib.sha256(data).hexdigest()
                 name = message_name(
@@ -509,6 +528,25 @@ class _Dispatch:
                     return data, message.authority_code
         with _asking_the_archive():
             return self._archive.get(message.eml, message.eml_sha256), message.authority_code
+
+    def _recheck(self, message: messages.Message, now: datetime) -> None:
+        """Raise _Unapproved for a letter that is not what people have approved, part by part."""
+        if not self._people:
+            return
+        changed = approvals.recheck(
+            self._db,
+            self._run,
+            message.letter_id,
+            self._people,
+            self._outbox.sender.identity,
+            now=now,
+        )
+        if changed:
+            parts = ", ".join(approvals.PARTS[one] for one in changed)
+            raise _Unapproved(
+                f"The letter to {message.authority_name} is not what has been approved: changed is "
+                f"{parts}. To approve it as it is: letters approve {message.year}"
+            )
 
     def _written(self, message: messages.Message, date: datetime, *, redirect_to: str) -> bytes:
         from pipeline import wording

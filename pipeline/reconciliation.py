@@ -168,12 +168,15 @@ class _Looking:
             if one.needs_a_person:
                 whose = "" if one.authority is None else f" to {one.authority_name}"
                 of_year = "" if one.year is None else f" of {one.year}"  # returned mail has none
+                left = one.condition is audit.Condition.NOT_REMOVED
                 yield Finding(
                     matter=Matter.FILE,
                     thing=f"The {one.kind.value}{of_year}{whose}",
                     place=one.place,
                     found=one.said or f"Its file is {one.condition.value}.",
-                    fix="Put the very file back from a backup; letters verify says more.",
+                    fix="That removes it, and is safe to call again."
+                    if left
+                    else "Put the very file back from a backup; letters verify says more.",
                     year=one.year,
                     authority=one.authority,
                 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline import run
 from pipeline.archive import Archive
 from pipeline.errors import LetterFault, LettersError, Refused, Unavailable
-from pipeline.ledger import frozen, letters
+from pipeline.ledger import frozen, hindrances, letters
 from pipeline.ledger.frozen import Kept
 from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.ledger.runs import Run
@@ -98,7 +98,10 @@ def remake(
     """Make the run's letters again, those of `codes` or all, and compare each; in any order.
 
     `engine` is one that keeps its files in `target`, which must not be the run's own archive.
+    Raises Refused for a run that is forgotten: there is nothing to make its letters from.
     """
+    if found.forgotten_at is not None and found.forgotten_by is not None:
+        raise Refused(hindrances.forgotten(found.year, found.forgotten_at, found.forgotten_by))
     template = template_of(pipeline, found)
     name = run.template_name(found.template_sha256)
     target.put(name, template)

@@ -18,7 +18,8 @@ from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox, dispatch
 from pipeline.errors import LettersError, Misconfigured, Refused, Unavailable
-from pipeline.ledger import letters, phases, renewal, runs, starts, story
+from pipeline.ledger import approvals, letters, phases, renewal, runs, starts, story
+from pipeline.ledger.approvals import Standing
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.phases import Phase
 from pipeline.ledger.recording import Recording
@@ -60,11 +61,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a run stands; `awaiting` is how many approvals are still needed."""
+    """How a run stands.
+
+    `awaiting` is how many more people have to approve, `unapproved` how many letters wait for that.
+    """
 
     run: Run
     summary: Summary
     awaiting: int
+    unapproved: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -98,8 +103,9 @@ def prepared_run(
 
 
 def sent_run(pipeline: Pipeline, run: Run, *, progress: Progress) -> Result:
-    """How the run stands after sending what may be sent: nothing while it lacks approval."""
-    if not run.paused_at and not approvals_wanted(pipeline, run):
+    """How the run stands after sending what may be sent: no letter that lacks approval."""
+    approval = approval_of(pipeline, run)
+    if not run.paused_at and (approval.approved or not approval.wanted):
         send(pipeline, run, progress=progress)
     return stands(pipeline, run)
 
@@ -115,10 +121,12 @@ def stands(pipeline: Pipeline, run: Run) -> Result:
             f"The run of {run.year} was refreshed or cancelled by somebody else meanwhile, so what "
             f"was made or sent of it is not looked at any more: letters status {run.year}"
         )
+    approval = approval_of(pipeline, run)
     return Result(
         run=found,
         summary=story.summary(pipeline.ledger, run, pipeline.outbox.mode),
-        awaiting=approvals_wanted(pipeline, run),
+        awaiting=approval.wanted,
+        unapproved=approval.lacking,
     )
 
 
@@ -264,11 +272,22 @@ def prepare(pipeline: Pipeline, engine: Engine, run: Run, *, progress: Progress)
 
 
 def approvals_wanted(pipeline: Pipeline, run: Run) -> int:
-    """How many more people have to approve the run as it stands before it may be sent."""
-    if not pipeline.people:
-        return 0
+    """How many more people have to approve before all of the run may be sent."""
+    return approval_of(pipeline, run).wanted
+
+
+def approvals_lacking(pipeline: Pipeline, run: Run, letter_id: int) -> int:
+    """How many more people have to approve one letter as it stands before it may be sent."""
     sender = pipeline.outbox.sender.identity
-    return max(0, pipeline.people - len(runs.approvers(pipeline.ledger, run, sender)))
+    return approvals.lacking(pipeline.ledger, letter_id, run, pipeline.people, sender)
+
+
+def approval_of(pipeline: Pipeline, run: Run) -> Standing:
+    """Which letters of the run lack approval as they stand, of those that are still to be sent."""
+    outbox = pipeline.outbox
+    return approvals.standing(
+        pipeline.ledger, run, pipeline.people, outbox.mode, outbox.sender.identity
+    )
 
 
 def refuse_elsewhere(pipeline: Pipeline) -> None:
@@ -308,6 +327,7 @@ def _dispatch(
             pipeline.archive,
             run,
             pipeline.outbox,
+            people=pipeline.people,
             only=only,
             settled=progress.advance,
         )

@@ -313,10 +313,24 @@ approvals = sa.Table(
     metadata,
     sa.Column("id", _id, primary_key=True),
     sa.Column("run_id", sa.ForeignKey("runs.id"), nullable=False),
-    sa.Column("person", sa.Text, nullable=False),
-    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("person", sa.Text, nullable=False),  # the name given
+    sa.Column("login", sa.Text, nullable=False),  # one login is one person
+    sa.Column("digest", sa.String(64), nullable=False),  # of all letters that were looked at
     sa.Column("approved_at", Utc, nullable=False),
-    sa.UniqueConstraint("run_id", "person", "digest"),
+    sa.Index("ix_approvals_run_id", "run_id"),
+)
+
+approved_letters = sa.Table(
+    "approved_letters",
+    metadata,
+    sa.Column("approval_id", sa.ForeignKey("approvals.id"), primary_key=True, autoincrement=False),
+    sa.Column("letter_id", sa.ForeignKey("letters.id"), primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("parts", sa.JSON, nullable=False),  # digests of what the digest is made of
+    sa.Column("voided_at", Utc),  # it does not hold any more from then on
+    sa.Column("voided_because", sa.Text),  # which parts have changed
+    sa.CheckConstraint("(voided_at IS NULL) = (voided_because IS NULL)", name="voided_whole"),
+    sa.Index("ix_approved_letters_letter_id", "letter_id"),
 )
 
 messages = sa.Table(

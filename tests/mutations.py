@@ -28,13 +28,13 @@ PROJECT = Path(__file__).resolve().parent.parent
 PATIENCE = 300
 """Seconds for the tests of one mutation; what does not end by then has been noticed, too."""
 
+APPROVALS = "pipeline/ledger/approvals.py"
 DELIVERIES = "pipeline/ledger/deliveries.py"
 DISPATCH = "pipeline/dispatch.py"
 HOLDS = "pipeline/ledger/holds.py"
 MESSAGES = "pipeline/ledger/messages.py"
 RELAYS = "pipeline/ledger/relays.py"
 REPORTS = "pipeline/ledger/reports.py"
-RUNS = "pipeline/ledger/runs.py"
 TRANSPORT = "pipeline/transport.py"
 
 MACHINE = (
@@ -419,11 +419,18 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _one(
         "an approval is not bound to whom the letters go to",
-        RUNS,
-        "sa.select(table.c.authority_code, table.c.revision, table.c.pdf_sha256,"
-        " table.c.recipients)",
-        "sa.select(table.c.authority_code, table.c.revision, table.c.pdf_sha256)",
-        "integration/test_ledger.py::test_an_approval_is_void_once_anything_changes[sqlite]",
+        APPROVALS,
+        '"recipients": _hash(row.recipients)}',
+        '"recipients": ""}',
+        "integration/test_ledger.py"
+        "::test_an_approval_is_void_once_anything_changes[recipients-value1-recipients-sqlite]",
+    ),
+    _one(
+        "what nobody has approved is claimed",
+        DELIVERIES,
+        'approvals.enough(table.c.id, sa.bindparam("people")) if approved else sa.true(),',
+        "sa.true(),",
+        "integration/test_ledger.py::test_only_what_is_approved_is_planned_and_claimed[sqlite]",
     ),
     _one(
         "the key of a request to send again is ignored",

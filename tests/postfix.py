@@ -225,9 +225,11 @@ class Postfix:
         with socket.create_connection((self.host, self.port)) as client:
             port = client.getsockname()[1]
             with client.makefile("rwb", buffering=0) as lines:
-                lines.readline()
+                greeting = lines.readline()
+                assert greeting.startswith(b"220 "), (greeting, self.logged())
                 lines.write(b"QUIT\r\n")
-                lines.readline()
+                farewell = lines.readline()
+                assert farewell.startswith(b"221 "), (farewell, self.logged())
         self.await_logged(rf"disconnect from \S*:{port} ")
 
     def _settled(self) -> bool:

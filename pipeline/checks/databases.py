@@ -16,7 +16,7 @@ from pipeline import bootstrap, migrate, schema, source
 from pipeline.checks.found import Check, Looking, fault, note, ok, size, warning
 from pipeline.database import Database, absolute_url
 from pipeline.figures import Counts
-from pipeline.ledger import runs, story
+from pipeline.ledger import approvals, runs, story
 from pipeline.letter import Edition
 from pipeline.settings import Settings
 from pipeline.source import LONDON
@@ -384,9 +384,9 @@ def standing(settings: Settings) -> Looking[None]:
                     f"letters status {year}",
                 )
                 continue
-            wanted = settings.approval.people
             sender = bootstrap.outbox(settings).sender.identity
-            waiting = max(0, wanted - len(runs.approvers(db, run, sender))) if wanted else 0
+            people = settings.approval.people
+            waiting = approvals.standing(db, run, people, mode, sender).wanted
             if summary.unfinished or not sum(summary.deliveries.values()):
                 fix = f"letters run {year}"
                 if waiting:

@@ -33,7 +33,7 @@ _COMMANDS = (
     ("check", "check.check", "Look at everything that a run leans on, and say what to mend."),
     ("run", "year.run_year", "Make and send a year's letters, or go on with them."),
     ("prepare", "year.prepare", "Make a year's letters, and send nothing."),
-    ("approve", "year.approve", "Approve a year's letters as they stand."),
+    ("approve", "approve.approve", "Approve a year's letters, or some of them, as they stand."),
     ("send", "year.send", "Send what is prepared of a year, or go on sending."),
     ("status", "year.status", "How a year stands, and what needs a person."),
     ("show", "letter.show", "The whole story of one letter."),

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import typer
 
 from pipeline import run, schema, source
+from pipeline.cli import asking
 from pipeline.display.console import err
 from pipeline.errors import LettersError, Refused
 from pipeline.ledger import hindrances, runs, story
@@ -67,11 +68,10 @@ def no_letters_of(pipeline: run.Pipeline, year: int, known: Sequence[int]) -> st
 def agreed(question: str) -> bool:
     """Whether somebody at the terminal says yes; Return is a no, and so is nonsense given twice."""
     for _ in range(_TRIES):
-        said = typer.prompt(f"{question} [y/N]", default="", show_default=False, err=True)
-        answer = str(said).strip().casefold()
-        if answer in {"y", "yes"}:
+        said = asking.answer(f"{question} [y/N]").casefold()
+        if said in {"y", "yes"}:
             return True
-        if answer in {"", "n", "no"}:
+        if said in {"", "n", "no"}:
             return False
         err.print("Type y for yes, or n for no.")
     return False
@@ -82,7 +82,7 @@ def _year(known: Sequence[int], *, ask: bool) -> int:
     if not (ask and at_terminal()):
         raise Refused(f"Which year? Name it with --year (on record: {listed}).")
     for _ in range(_TRIES):
-        answer = str(typer.prompt(f"Which year ({listed})?", default=str(known[-1]), err=True))
+        answer = asking.answer(f"Which year ({listed})?", default=str(known[-1]))
         if answer.strip() in map(str, known):
             return int(answer)
         err.print(f"There are letters of {listed}.", markup=False)
@@ -138,7 +138,7 @@ def _choice(said: str, entries: Sequence[Entry], lead: str, *, ask: bool) -> str
         err.print(f"  {number:>2}  {one}", markup=False)
     for _ in range(_TRIES):
         question = f"Which one (1 to {len(shown)}; Return for none)"
-        answer = str(typer.prompt(question, default="", show_default=False, err=True)).strip()
+        answer = asking.answer(question)
         if not answer:
             raise typer.Abort
         if answer.isdecimal() and 1 <= int(answer) <= len(shown):

@@ -68,9 +68,9 @@ def resume(
     """Let a paused year go on, or release a letter that was withheld.
 
     letters resume 2020 takes the pause away; letters resume stevenage --year 2020 releases one
-    letter. Neither sends anything by itself: letters send YEAR does, or the schedule. An approval
-    that was given while a letter was withheld ends when the letter is released, as it did not
-    cover that it goes.
+    letter. Neither sends anything by itself: letters send YEAR does, or the schedule. Where
+    approval is asked for, a letter that is released has to be approved, as what it had ended when
+    it was withheld; the other letters keep theirs.
     """
     whole = _year_in(what, year)
     with bootstrap.pipeline(settings_now(), writes=True) as pipeline:
@@ -99,8 +99,8 @@ def resume(
         if new and wanted:
             people = counted(wanted, "more person", "more people")
             out.print(
-                f"{people} must approve first (whoever approved while a letter was withheld has "
-                f"not approved that it goes): letters approve {found.year}"
+                f"{people} must approve first (a letter that is withheld loses its approvals): "
+                f"letters approve {found.year}"
             )
         elif new:
             out.print(f"To send: letters send {found.year}")

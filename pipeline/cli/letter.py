@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import bootstrap
+from pipeline import bootstrap, run
 from pipeline.archive import Archive
 from pipeline.cli.finding import letter_of, run_of
 from pipeline.cli.options import AsJson, Authority, Config, YearOption, settings_now
@@ -69,6 +69,7 @@ def letter(
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
         found = run_of(pipeline, year)
         row = letter_of(pipeline, found, authority)
+        _refuse_forgotten(found, row)
         facts = _letter(pipeline.archive, found, row)
         if row.pdf is None:
             if as_json:
@@ -127,6 +128,8 @@ def show(
             "withheld": row.withheld_because,
             "withheld_at": row.withheld_at and row.withheld_at.isoformat(timespec="seconds"),
             "withheld_by": story.withheld_by(pipeline.ledger, found, row),
+            "forgotten_at": found.forgotten_at and found.forgotten_at.isoformat(timespec="seconds"),
+            "forgotten_by": found.forgotten_by,
             "fault": row.fault,
             "pdf": row.pdf,
             "sha256": row.pdf_sha256,
@@ -136,6 +139,7 @@ def show(
             "recipients": row.recipients,
             **asdict(told),
             "earlier_runs": story.earlier(pipeline.ledger, found, row.authority_code),
+            "approvals_wanted": run.approvals_lacking(pipeline, found, row.id),
             "mode": pipeline.outbox.mode.value,
             "only_to_domains": pipeline.outbox.only_to,
             "paused": hindrances.paused(found),
@@ -146,6 +150,12 @@ def show(
             print_story(facts)
 
 
+def _refuse_forgotten(found: Run, row: Any) -> None:
+    if found.forgotten_at is not None and found.forgotten_by is not None:
+        told = hindrances.forgotten(found.year, found.forgotten_at, found.forgotten_by)
+        raise Refused(f"There is no letter to {row.authority_name} to look at. {told}")
+
+
 def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:
     return {
         "year": found.year,
@@ -154,6 +164,7 @@ def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:
         "revision": row.revision,
         "fault": row.fault,
         "withheld": row.withheld_because,
+        "forgotten_at": None,
         "pdf": row.pdf,
         "file": archive.location(row.pdf) if row.pdf else None,
         "filename": pdf_filename(found.year, row.authority_name),

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -147,4 +148,19 @@ def person(by: str | None) -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
+def login() -> str:
+    """The login name of whoever is at the keyboard: of who called sudo, else of the process's user.
+
+    Unlike the name that `person` gives it is not chosen freely, as long as nobody lies to the
+    program on purpose: who may write to its environment or its database can.
+    """
+    called = os.environ.get("SUDO_USER", "").strip()
+    if called:
+        return called
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return f"user {os.getuid()}"

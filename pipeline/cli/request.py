@@ -5,9 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import typer
-
 from pipeline import run
+from pipeline.cli.asking import answer
 from pipeline.delivery import State
 from pipeline.display.console import counted
 from pipeline.display.progress import watching
@@ -49,7 +48,7 @@ class Asked:
         """The same with a reason, asked for where somebody is there; raises Refused without one."""
         if self.reason is None and self.ask:
             # Return alone is no reason: the question is not asked for ever
-            said = typer.prompt("Why is it sent again", default="", show_default=False, err=True)
+            said = answer("Why is it sent again")
             return replace(self, reason=str(said)).with_reason()
         self.request()
         return self
@@ -70,20 +69,30 @@ def send(pipeline: run.Pipeline, found: Run, made: Sequence[Resent], *, quiet: b
         ) from error
 
 
-def refuse_unapproved(pipeline: run.Pipeline, found: Run) -> None:
-    """Raise Refused where the run has to be approved as it stands, and is not.
+def refuse_unapproved(pipeline: run.Pipeline, found: Run, letter: Any) -> None:
+    """Raise Refused where a letter (its row) has to be approved as it stands, and is not.
 
     Raises Misconfigured where nothing may be sent with this ledger from this machine.
     """
     run.refuse_elsewhere(pipeline)
-    wanted = run.approvals_wanted(pipeline, found)
-    if wanted:
-        people = counted(wanted, "more person", "more people")
-        raise Refused(
-            f"The letters of {found.year} are not approved as they stand, and none of them is sent "
-            f"again before they are: {people} must approve them. To approve them: "
-            f"letters approve {found.year}"
-        )
+    lacking = unapproved(pipeline, found, letter.id, letter.authority_code, letter.authority_name)
+    if lacking:
+        raise Refused(lacking)
+
+
+def unapproved(
+    pipeline: run.Pipeline, found: Run, letter_id: int, code: str, name: str
+) -> str | None:
+    """That a letter has to be approved as it stands and is not, in sentences; None if it is."""
+    wanted = run.approvals_lacking(pipeline, found, letter_id)
+    if not wanted:
+        return None
+    people = counted(wanted, "more person", "more people")
+    return (
+        f"The letter to {name} is not approved as it stands, and is not sent again before it is: "
+        f"{people} must approve it. To approve it: "
+        f"letters approve {found.year} --authority {code}"
+    )
 
 
 def now() -> datetime:

@@ -164,7 +164,7 @@ def _send_one(
     if before is None or before.unsent:
         _refuse_outside(pipeline, letter, to)
     if before is None and not _overtaken(pipeline, letter, request):
-        refuse_unapproved(pipeline, found)
+        refuse_unapproved(pipeline, found, letter)
         pipeline.archive.get(letter.pdf, letter.pdf_sha256)  # a lost file is no request to keep
         if asked.ask and not _confirmed(pipeline, letter, request):
             err.print("Nothing was sent.")
@@ -172,7 +172,7 @@ def _send_one(
     made = messages.resend(db, letter.id, sender, request, now=now(), seen=seen)
     if made.unsent and not made.new:
         _refuse_if_held(pipeline, letter)
-        refuse_unapproved(pipeline, found)
+        refuse_unapproved(pipeline, found, letter)
     send(pipeline, found, [made], quiet=asked.as_json)
     came = choice.came_of(db, [made.id])
     if asked.as_json:

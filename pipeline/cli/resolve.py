@@ -9,6 +9,7 @@ import typer
 
 from pipeline import bootstrap, evidence, owner, run
 from pipeline.address import ascii_address
+from pipeline.cli.asking import answer
 from pipeline.cli.finding import agreed, at_terminal, letter_of, run_of
 from pipeline.cli.options import AsJson, Authority, By, Config, YearOption, person, settings_now
 from pipeline.cli.request import now
@@ -254,7 +255,7 @@ def _agreed(pipeline: run.Pipeline, known: _Known, word: str, note: str | None) 
     mode = pipeline.outbox.mode
     page.print_doubts(err, known.name, known.run.year, mode, known.doubts, known.writing)
     if note is None:
-        told = typer.prompt("What was found, and where", default="", show_default=False, err=True)
+        told = answer("What was found, and where")
         note = _said(str(told))
     page.print_consequence(word, note)
     many = "it" if len(known.doubts) == 1 else f"all {len(known.doubts)}"

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import typer
-
 from pipeline import run
-from pipeline.cli.request import WELL, Asked, now, refuse_unapproved, send
+from pipeline.cli.asking import answer
+from pipeline.cli.request import WELL, Asked, now, send, unapproved
 from pipeline.delivery import Mode
 from pipeline.display import resend as page
 from pipeline.display.console import err, out, print_json
@@ -32,17 +31,17 @@ def send_several(
 ) -> bool:
     """Send these letters again; whether all of them have reached everybody, as far as is known.
 
-    Those that cannot go are left out and said. Raises Refused if the run is paused or lacks
-    approval, if `count` is neither the number chosen nor that of those which can go, and without
+    Those that cannot go are left out and said. Raises Refused if the run is paused, if `count` is
+    neither the number chosen nor that of those which can go, and without
     any word on the number.
     """
     held = hindrances.paused(found)
     if held:
         raise Refused(held)
-    refuse_unapproved(pipeline, found)
+    run.refuse_elsewhere(pipeline)
     if chosen:
         asked = asked.with_reason()
-    by_hand = _sorted(pipeline, chosen, asked)
+    by_hand = _sorted(pipeline, found, chosen, asked)
     if count is not None and count not in {len(chosen), len(by_hand.going)}:
         raise Refused(
             f"--count says {count}, but {len(chosen)} {_letters(len(chosen))} fit, and "
@@ -70,7 +69,7 @@ def send_several(
     return _told(pipeline, found, chosen, sent, by_hand, asked)
 
 
-def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _Sorted:
+def _sorted(pipeline: run.Pipeline, found: Run, chosen: Sequence[Chosen], asked: Asked) -> _Sorted:
     db, sender = pipeline.ledger, pipeline.outbox.sender
     piles = _Sorted()
     for one in chosen:
@@ -88,6 +87,8 @@ def _sorted(pipeline: run.Pipeline, chosen: Sequence[Chosen], asked: Asked) -> _
             hindered = hindered or outside or _lost(pipeline, one)
         else:
             hindered = (hindrances.held(db, one.id) or outside) if before.unsent else None
+        if not hindered and (before is None or before.unsent):
+            hindered = unapproved(pipeline, found, one.id, one.authority, one.name)
         if hindered:
             piles.left_out.append((one, hindered))
         elif before and not before.unsent:
@@ -139,13 +140,7 @@ def _agreed(number: int, asked: Asked, count: int | None) -> bool:
         raise Refused(
             f"Say how many letters are sent again, as nobody is there to be asked: --count {number}"
         )
-    answer = typer.prompt(
-        f"Type {number} to send {'it' if number == 1 else 'them'}",
-        default="",
-        show_default=False,
-        err=True,
-    )
-    return str(answer).strip() == str(number)
+    return answer(f"Type {number} to send {'it' if number == 1 else 'them'}") == str(number)
 
 
 def _told(

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from pipeline import bootstrap, engines, run, source
 from pipeline.cli.finding import run_of
 from pipeline.cli.options import AnyYear, AsJson, By, Config, Year, person, settings_now
-from pipeline.display.console import err, out, print_json
+from pipeline.display.console import err, print_json
 from pipeline.display.progress import say, watching
 from pipeline.display.summary import print_not_begun, print_summary, waiting
 from pipeline.errors import LettersError
@@ -126,39 +125,6 @@ def status(
             )
 
 
-def approve(year: Year, by: By = None, as_json: AsJson = False, config: Config = None) -> None:  # noqa: ARG001
-    """Approve a year's letters as they stand.
-
-    The approval is bound to the letters, whom they go to and the words of the message: any change
-    afterwards voids it. How many people have to approve is set in approval.people; each is known
-    by the login name, or by --by, and counts once. Letters still to be made have to be made first
-    (letters prepare YEAR).
-    """
-    settings = settings_now()
-    with bootstrap.pipeline(settings, writes=True) as pipeline:
-        found = run_of(pipeline, year)
-        approver = person(by)
-        digest = runs.approve(
-            pipeline.ledger,
-            found,
-            person=approver,
-            now=datetime.now(UTC),
-            sender=pipeline.outbox.sender.identity,
-        )
-        awaiting = run.approvals_wanted(pipeline, found)
-    if as_json:
-        print_json({"year": year, "by": approver, "digest": digest, "awaiting": awaiting})
-    else:
-        told = f"{approver} has approved the letters of {year} as they stand ({digest[:12]})."
-        out.print(told, markup=False)
-        if awaiting:
-            out.print(f"{awaiting} more must approve before anything is sent.")
-        elif not settings.approval.people:
-            out.print("None was needed: approval.people is 0 in the settings.")
-        if not awaiting:
-            out.print(f"To send them: letters send {year}")
-
-
 def _dates(pipeline: run.Pipeline, year: int) -> Dates | None:
     """When the year's letters are to be made and sent, as far as the statistics can say."""
     with contextlib.suppress(LettersError):
@@ -214,7 +180,9 @@ def _tell(
             "counts": result.summary.deliveries,
             "prepared": result.summary.letters,
             "awaiting_approvals": result.awaiting,
+            "unapproved": result.unapproved,
             "paused": paused,
+            "forgotten_at": found.forgotten_at and found.forgotten_at.isoformat(timespec="seconds"),
             "only_to_domains": pipeline.outbox.only_to,
             "kept_back": others.kept_back,
             "being_sent": others.in_hand,

@@ -43,6 +43,7 @@ COLUMNS = (
     "run",
     "run_opened",
     "run_cancelled",
+    "forgotten",
 )
 """The columns, in their order: who, what came of it, when, by which message, with which file."""
 

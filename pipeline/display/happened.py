@@ -8,13 +8,15 @@ from typing import Any
 from pipeline.delivery import LEASED, NEEDS_A_PERSON, Mode, State
 from pipeline.display.console import LONDON, counted
 from pipeline.display.words import NO_SIGN, STANDS, who
+from pipeline.ledger.approvals import PARTS, WITHHELD
 
 _SIMPLE = {
     "edition_made": ("The year's settings were made or changed{by}.", ""),
     "run_opened": ("The year's letters were composed{by}.", ""),
-    "run_approved": ("The year's letters were approved{by}.", ""),
+    "letter_approved": ("Approved as it stands{by}.", ""),
     "run_paused": ("Sending the year's letters was paused{by}.", "yellow"),
     "run_resumed": ("Sending the year's letters was let go on{by}.", ""),
+    "letters_forgotten": ("Names, addresses and files were forgotten{by}.", ""),
     "letter_faulted": ("The letter could not be made.", "bold red"),
     "letter_withheld": ("Withheld{by}.", "yellow"),
     "letter_released": ("Released{by}: it may be sent.", ""),
@@ -132,6 +134,12 @@ def _told(
     text, style = _SIMPLE.get(event["kind"], ("", ""))
     if text:
         text = text.format(by=by)
+    elif event["kind"] == "approval_ended":
+        because = ", ".join(PARTS[one] for one in event["because"])
+        text = f"Not approved{by} any more; changed: {because}."
+        if event["because"] == [WITHHELD]:
+            text = f"Not approved{by} any more, as it was withheld."
+        style = "yellow"
     elif event["kind"] == "letter_prepared":
         text = f"The letter was made and proved: {counted(event['pages'], 'page')}."
     elif event["kind"] == "message_created":
@@ -170,7 +178,8 @@ def _people(event: Mapping[str, Any], messages: Mapping[int, Mapping[str, Any]])
         )
     }
     told = []
-    for address in event["recipients"]:
+    # Of what is forgotten, the numbers that stand for addresses.
+    for address in event.get("recipients", known or ["a recipient"]):
         one = known.get(address)
         roles = ", ".join(one["roles"]).replace("_", " ") if one else ""
         copy = "in copy " if one and one["kind"] == "cc" else ""

@@ -32,7 +32,9 @@ def print_letter(facts: Mapping[str, Any], *, console: Console = out) -> None:
     )
     if facts["withheld"]:
         console.print(f"Withheld: {facts['withheld']}", markup=False, style="bold yellow")
-    if facts["pdf"]:
+    if facts["forgotten_at"]:
+        console.print("There is no PDF any more: it is forgotten.")
+    elif facts["pdf"]:
         console.print(facts["pdf"], markup=False)
         console.print(facts["file"], markup=False)
         pages = counted(facts["pages"], "page")
@@ -56,6 +58,14 @@ def print_story(facts: Mapping[str, Any]) -> None:
         say(out, f"Withheld since {since}{by}: {facts['withheld']}", style="bold yellow")
     if facts["fault"]:
         say(out, f"It cannot be made: {facts['fault']}", style="bold red")
+    if facts["forgotten_at"]:
+        since = moment(datetime.fromisoformat(facts["forgotten_at"]))
+        say(
+            out,
+            f"Forgotten on {since} by {facts['forgotten_by']}: names, addresses and files are gone "
+            "for good. A number stands for each address.",
+            style="bold yellow",
+        )
     out.print()
     _print_standing(facts)
     _print_happened(happened(facts))
@@ -85,7 +95,7 @@ def _print_standing(facts: Mapping[str, Any]) -> None:
                 say(out, one_line(NO_SIGN.get(last, last)), indent=6)
     out.print()
     say(out, "What comes next", style="bold")
-    for step in following(facts):
+    for step in ["Nothing: it is forgotten."] if facts["forgotten_at"] else following(facts):
         say(out, step, indent=2)
     out.print()
 
@@ -112,8 +122,9 @@ def following(facts: Mapping[str, Any]) -> list[str]:
     if not facts["pdf"]:
         return [f"It is still to be made: letters prepare {year}"]
     found = latest(facts["deliveries"]).get(mode, [])
-    if facts["paused"] and not all(State(one["state"]) in _OVER for one in found):
-        return [facts["paused"]]
+    held = _held(facts)
+    if held and not (found and all(State(one["state"]) in _OVER for one in found)):
+        return [held]
     if not found:
         return [f"To send it, with all others that wait: letters send {year}"]
     steps = []
@@ -122,6 +133,17 @@ def following(facts: Mapping[str, Any]) -> list[str]:
         if people:
             steps += _next_of(state, people, facts)
     return steps or ["Nothing: it has reached everybody it is for, as far as is known."]
+
+
+def _held(facts: Mapping[str, Any]) -> str | None:
+    """What keeps a letter that is made from being sent: a pause, or approval that lacks."""
+    if facts["paused"]:
+        return str(facts["paused"])
+    if not facts["approvals_wanted"]:
+        return None
+    people = counted(facts["approvals_wanted"], "more person", "more people")
+    own = f"{facts['year']} --authority {facts['authority']}"
+    return f"{people} must approve it first: letters approve {own}"
 
 
 def _next_of(
@@ -208,13 +230,15 @@ def _print_letter(facts: Mapping[str, Any]) -> None:
     if not facts["pdf"]:
         return
     say(out, "The letter", style="bold")
-    say(out, facts["file"], indent=2)
+    gone = facts["forgotten_at"] is not None
+    say(out, f"{facts['pdf']}, removed" if gone else facts["file"], indent=2)
     say(out, f"{counted(facts['pages'], 'page')}, SHA-256 {facts['sha256']}", indent=2)
     for one in facts["messages"]:
         again = f", again for {one['requested_by']}" if one["resend_of"] else ""
         say(out, f"Message {one['message_id']}, {_IN[Mode(one['mode'])]}{again}", indent=2)
         if one["eml"]:
-            say(out, f"kept as {one['eml']}", indent=4)
+            was = "was" if gone else "kept as"
+            say(out, f"{was} {one['eml']}{', removed' if gone else ''}", indent=4)
     out.print()
 
 

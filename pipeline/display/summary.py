@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline import owner
 from pipeline.delivery import Mode, State
+from pipeline.display.approval import print_voided, still_lacking
 from pipeline.display.console import LONDON, counted, out, say, style_of
 from pipeline.display.words import NO_SIGN, how_to_resolve, who
-from pipeline.ledger import deliveries, reports, story
+from pipeline.ledger import approvals, deliveries, hindrances, reports, story
 from pipeline.ledger.phases import Phase
 from pipeline.ledger.relays import Trouble
 from pipeline.ledger.runs import Run
 from pipeline.ledger.starts import Start
 from pipeline.ledger.story import LetterStatus
-from pipeline.run import Pipeline, Result, phase_of
+from pipeline.run import Pipeline, Result, approval_of, phase_of
 from pipeline.schema import Step
 from pipeline.source import Dates
 
@@ -131,20 +132,17 @@ def print_summary(
         out.print(f"In {other.value} mode {open_ones} still open. To go on:", style="yellow")
         out.print(f"  LETTERS_MAIL__MODE={other.value} letters run {found.year}", style="yellow")
     out.print()
+    _print_forgotten(found)
     _print_missed(missed)
     if found.paused_at is not None:
         _print_paused(found)
     if result.awaiting:
-        out.print(
-            f"{counted(result.awaiting, 'more person', 'more people')} must approve before anything"
-            f" is sent: letters approve {found.year}",
-            style="bold yellow",
-        )
+        _print_lacking(pipeline, found)
     others = waiting(pipeline, found)
     if trouble is not None and (summary.unfinished or summary.unplanned):
         _print_relay(trouble, found.year)
     _print_others(others, pipeline.outbox.only_to, found.year)
-    if summary.needs_a_person:
+    if summary.needs_a_person and found.forgotten_at is None:
         _print_trouble(story.statuses(pipeline.ledger, found, mode), found.year)
     if mails := sum(reports.count_waiting(pipeline.ledger).values()):
         wait = counted(mails, "returned mail waits", "returned mails wait")
@@ -153,6 +151,15 @@ def print_summary(
         out.print(f"Nothing {'else ' if mails else ''}needs a person.", style="green")
     elif not result.awaiting and not found.paused_at:
         _print_how_to_go_on(pipeline, result, others)
+
+
+def _print_lacking(pipeline: Pipeline, found: Run) -> None:
+    """What lacks approval, and what has changed since somebody gave it."""
+    standing = approval_of(pipeline, found)
+    say(out, still_lacking(found.year, standing), style="bold yellow")
+    lost = approvals.voided(pipeline.ledger, found, pipeline.outbox.sender.identity)
+    if lost:
+        print_voided(lost)
 
 
 def _phase(pipeline: Pipeline, result: Result) -> str:
@@ -177,6 +184,12 @@ def _phase(pipeline: Pipeline, result: Result) -> str:
 def _moment(at: datetime) -> str:
     local = at.astimezone(LONDON)
     return f"{local:%A} {local.day} {local:%B %Y} at {local:%H:%M}, London time"
+
+
+def _print_forgotten(run: Run) -> None:
+    if run.forgotten_at is not None and run.forgotten_by is not None:
+        told = hindrances.forgotten(run.year, run.forgotten_at, run.forgotten_by)
+        say(out, told, style="yellow")
 
 
 def _print_missed(missed: Sequence[Start]) -> None:

@@ -28,7 +28,8 @@ class Entry:
     `state` is the delivery's; without one it is `fault`, `withheld`, `unprepared` or `prepared`.
     `approved_by` are the people who had approved the run, this letter included, before this
     delivery was first tried. `tried` is when it first was, `intent` when the relay was last about
-    to be given the whole message, `reply` what it last said. Times are aware, in UTC.
+    to be given the whole message, `reply` what it last said. Times are aware, in UTC. Since
+    `forgotten` a number stands for each address, and nothing is there that somebody wrote.
     """
 
     year: int
@@ -63,6 +64,7 @@ class Entry:
     relay: str | None = None
     queue_id: str | None = None
     reply: str | None = None
+    forgotten: datetime | None = None
 
 
 def count(db: Database, year: int) -> int:
@@ -88,7 +90,7 @@ def entries(db: Database, year: int) -> Iterator[list[Entry]]:
     r = schema.runs
     with db.read() as connection:
         for run in connection.execute(
-            sa.select(r.c.id, r.c.year, r.c.opened_at, r.c.cancelled_at)
+            sa.select(r.c.id, r.c.year, r.c.opened_at, r.c.cancelled_at, r.c.forgotten_at)
             .where(r.c.year == year)
             .order_by(r.c.id)
         ).all():
@@ -96,10 +98,7 @@ def entries(db: Database, year: int) -> Iterator[list[Entry]]:
 
 
 def _of_run(connection: sa.Connection, run: Any) -> Iterator[list[Entry]]:
-    table, p = schema.letters, schema.approvals
-    approvals = connection.execute(
-        sa.select(p.c.person, p.c.approved_at).where(p.c.run_id == run.id).order_by(p.c.approved_at)
-    ).all()
+    table = schema.letters
     place = sa.tuple_(table.c.authority_code, table.c.revision)
     after: tuple[str, int] = ("", 0)
     while True:
@@ -123,14 +122,16 @@ def _of_run(connection: sa.Connection, run: Any) -> Iterator[list[Entry]]:
         if not letters:
             return
         made = _deliveries(connection, [letter.id for letter in letters])
+        approved = _approvals(connection, [letter.id for letter in letters])
         for letter in letters:
+            given = approved.get(letter.id, [])
             about = _about(run, letter)
             tried = [one for one in made.get(letter.id, []) if not run.cancelled_at or one.attempt]
             if tried or run.cancelled_at:
-                yield [_entry(about, letter, one, approvals) for one in tried]
+                yield [_entry(about, one, given) for one in tried]
             else:
-                approved = _approved_by(approvals, letter, None)
-                yield [Entry(**about, state=_stands(letter), approved_by=approved)]
+                by = _approved_by(given, None)
+                yield [Entry(**about, state=_stands(letter), approved_by=by)]
         after = (letters[-1].authority_code, letters[-1].revision)
 
 
@@ -187,6 +188,7 @@ def _about(run: Any, letter: Any) -> dict[str, Any]:
         "run": run.id,
         "run_opened": run.opened_at,
         "run_cancelled": run.cancelled_at,
+        "forgotten": run.forgotten_at,
         "authority": letter.authority_code,
         "name": letter.authority_name,
         "revision": letter.revision,
@@ -199,11 +201,11 @@ def _about(run: Any, letter: Any) -> dict[str, Any]:
     }
 
 
-def _entry(about: Mapping[str, Any], letter: Any, one: Any, approvals: Sequence[Any]) -> Entry:
+def _entry(about: Mapping[str, Any], one: Any, approvals: Sequence[Any]) -> Entry:
     return Entry(
         **about,
         state=one.state,
-        approved_by=_approved_by(approvals, letter, one.tried),
+        approved_by=_approved_by(approvals, one.tried),
         mode=one.mode,
         recipient=one.recipient,
         roles=_roles(one),
@@ -236,14 +238,25 @@ def _roles(one: Any) -> list[str]:
     ]
 
 
-def _approved_by(approvals: Sequence[Any], letter: Any, tried: datetime | None) -> list[str]:
-    """An approval covers the letters that had been made by then."""
-    if letter.prepared_at is None:
-        return []
+def _approvals(connection: sa.Connection, letters: list[int]) -> dict[int, list[Any]]:
+    """The approvals of each letter, in the order in which they were given."""
+    a, given = schema.approvals, schema.approved_letters
+    rows = connection.execute(
+        sa.select(given.c.letter_id, given.c.voided_at, a.c.person, a.c.approved_at)
+        .join(a, a.c.id == given.c.approval_id)
+        .where(given.c.letter_id.in_(letters))
+        .order_by(given.c.letter_id, a.c.approved_at, a.c.id)
+    )
+    return {letter: list(some) for letter, some in groupby(rows, key=attrgetter("letter_id"))}
+
+
+def _approved_by(approvals: Sequence[Any], tried: datetime | None) -> list[str]:
+    """Whose approval held when it was first tried; whose holds now, if it was not."""
     people = (
         one.person
         for one in approvals
-        if one.approved_at >= letter.prepared_at and (tried is None or one.approved_at <= tried)
+        if (one.voided_at is None if tried is None else one.approved_at <= tried)
+        and (one.voided_at is None or tried is None or one.voided_at > tried)
     )
     return list(dict.fromkeys(people))
 

@@ -326,10 +326,11 @@ def _release(db: Database, alert: Alert, mailer: str, **values: Any) -> None:
 
 
 def faults(db: Database) -> dict[int, Pressing]:
-    """The letters that cannot be made, by year; those that are withheld are left out."""
+    """The letters that cannot be made, by year; not those that are withheld or forgotten."""
     table, r = schema.letters, schema.runs
     conditions = (
         r.c.cancelled_at.is_(None),
+        r.c.forgotten_at.is_(None),
         table.c.fault.is_not(None),
         table.c.withheld_at.is_(None),
     )
@@ -361,7 +362,7 @@ def troubled(
     """The deliveries that somebody has to look at, by year and kind, as `story.summary` counts.
 
     `kinds` says which states are of which kind. One that a later message of the same letter has
-    made up for is not among them, nor is one of a letter that is withheld.
+    made up for is not among them, nor is one of a letter that is withheld or forgotten.
     """
     table, r, m, d = schema.letters, schema.runs, schema.messages, schema.deliveries
     in_trouble = (
@@ -375,6 +376,7 @@ def troubled(
         conditions = (
             *in_trouble,
             r.c.cancelled_at.is_(None),
+            r.c.forgotten_at.is_(None),
             table.c.withheld_at.is_(None),
             d.c.message_id.in_(latest.group_by(m.c.letter_id)),
         )

@@ -30,7 +30,7 @@ from pipeline.delivery import (
     may_follow,
     retry_after,
 )
-from pipeline.ledger import events, relays
+from pipeline.ledger import approvals, events, relays
 from pipeline.ledger.instance import Entry
 from pipeline.schema import Event
 
@@ -146,13 +146,14 @@ def claim(
     relay: str = "",
     pace: Pace = UNHURRIED,
     only_to: Collection[str] = (),
+    people: int = 0,
 ) -> Claim | None:
     """Take the next delivery of the run that is due, or None if there is none.
 
     With `messages`, only their deliveries; with `only_to`, only those to these domains. There is
     none while the run is paused or the relay is left alone because of its trouble, and none of a
-    letter that is withheld. With a `pace`, a turn of the relay is taken with it; `held_up` says how
-    long to wait for the next.
+    letter that is withheld, or that fewer `people` have approved. With a `pace`, a turn of the
+    relay is taken with it; `held_up` says how long to wait for the next.
     """
     while True:
         try:
@@ -163,10 +164,11 @@ def claim(
                     _next(
                         messages is not None,
                         bool(only_to),
+                        bool(people),
                         bool(pace.overall),
                         bool(pace.to_one_domain),
                     ),
-                    _asked(run_id, mode, now, messages, only_to)
+                    _asked(run_id, mode, now, messages, only_to, people)
                     | relays.asked(relay, pace, now=now),
                 ).one_or_none()
                 if following is None:
@@ -188,14 +190,16 @@ def held_up(
     relay: str,
     pace: Pace,
     only_to: Collection[str] = (),
+    people: int = 0,
 ) -> datetime | None:
     """When to look again for what is due and only waits for its turn; None if nothing does."""
     if not pace.overall and not pace.to_one_domain:
         return None
-    due = _due(messages is not None, bool(only_to)).order_by(None).subquery()
+    due = _due(messages is not None, bool(only_to), bool(people)).order_by(None).subquery()
     with db.read() as connection:
         domains = connection.scalars(
-            sa.select(due.c.domain).distinct(), _asked(run_id, mode, now, messages, only_to)
+            sa.select(due.c.domain).distinct(),
+            _asked(run_id, mode, now, messages, only_to, people),
         ).all()
     if not domains or ((trouble := relays.in_trouble(db, relay)) and trouble.holds(now)):
         return None
@@ -209,6 +213,7 @@ def _asked(
     now: datetime,
     messages: Collection[int] | None,
     only_to: Collection[str],
+    people: int,
 ) -> dict[str, Any]:
     """The values that `_due` leaves open."""
     asked: dict[str, Any] = {"run": run_id, "mode": mode.value, "now": now}
@@ -216,14 +221,17 @@ def _asked(
         asked["messages"] = list(messages)
     if only_to:
         asked["domains"] = list(only_to)
+    if people:
+        asked["people"] = people
     return asked
 
 
 @cache
-def _due(chosen: bool, limited: bool) -> sa.Select[Any]:
+def _due(chosen: bool, limited: bool, approved: bool) -> sa.Select[Any]:
     """The deliveries of the run that are due and may go, the first one first.
 
-    With `chosen` only of some messages, with `limited` only to some domains.
+    With `chosen` only of some messages, with `limited` only to some domains, with `approved` only
+    of letters that enough people have approved.
     """
     d, table, r = schema.deliveries, schema.letters, schema.runs
     return (
@@ -240,17 +248,20 @@ def _due(chosen: bool, limited: bool) -> sa.Select[Any]:
             d.c.due_at <= sa.bindparam("now"),
             d.c.message_id.in_(sa.bindparam("messages", expanding=True)) if chosen else sa.true(),
             d.c.domain.in_(sa.bindparam("domains", expanding=True)) if limited else sa.true(),
+            approvals.enough(table.c.id, sa.bindparam("people")) if approved else sa.true(),
         )
         .order_by(d.c.due_at, d.c.id)
     )
 
 
 @cache
-def _next(chosen: bool, limited: bool, overall: bool, to_one: bool) -> sa.Select[Any]:
+def _next(
+    chosen: bool, limited: bool, approved: bool, overall: bool, to_one: bool
+) -> sa.Select[Any]:
     """The first of them that its relay may be given now, and its message."""
     d, m = schema.deliveries, schema.messages
     return (
-        _due(chosen, limited)
+        _due(chosen, limited, approved)
         .join(m, m.c.id == d.c.message_id)
         .add_columns(
             d.c.message_id,

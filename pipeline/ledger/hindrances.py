@@ -32,11 +32,18 @@ def held(db: Database, letter_id: int) -> str | None:
 
 
 def letter_row(letter_id: int) -> sa.Select[Any]:
-    """The letter's row, with its run's year and whether that is cancelled or paused."""
+    """The letter's row, with its run's year and whether that is cancelled, paused or forgotten."""
     table, r = schema.letters, schema.runs
     return (
         sa.select(
-            table, r.c.year, r.c.cancelled_at, r.c.paused_at, r.c.paused_by, r.c.paused_because
+            table,
+            r.c.year,
+            r.c.cancelled_at,
+            r.c.paused_at,
+            r.c.paused_by,
+            r.c.paused_because,
+            r.c.forgotten_at.label("forgotten_since"),
+            r.c.forgotten_by,
         )
         .join(r, r.c.id == table.c.run_id)
         .where(table.c.id == letter_id)
@@ -51,6 +58,8 @@ def within(connection: sa.Connection, letter: Any, mode: Mode) -> str | None:
 def held_back(letter: Any) -> str | None:
     """What `held` says, of a row from `letter_row`."""
     year, name = letter.year, letter.authority_name
+    if letter.forgotten_since is not None:
+        return forgotten(year, letter.forgotten_since, letter.forgotten_by)
     if letter.cancelled_at is not None:
         return f"The run of {year} has been cancelled; what is there now: letters status {year}"
     if letter.fault is not None:
@@ -66,6 +75,16 @@ def held_back(letter: Any) -> str | None:
             f"letters resume {letter.authority_code} --year {year}"
         )
     return paused(letter)
+
+
+def forgotten(year: int, at: datetime, by: str) -> str:
+    """That the letters of a year are forgotten, and what there still is."""
+    local = at.astimezone(LONDON)
+    return (
+        f"The letters of {year} were forgotten on {local.day} {local:%B %Y} by {by}: names, "
+        "addresses and files are gone for good. What became of each letter is still on record: "
+        f"letters status {year}, letters export {year}"
+    )
 
 
 def paused(of: Any) -> str | None:

@@ -15,7 +15,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State, may_follow
 from pipeline.errors import Refused
-from pipeline.ledger import events, messages, runs
+from pipeline.ledger import approvals, events, messages, runs
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from pipeline.schema import Event
@@ -198,8 +198,8 @@ def release(
     """Let a withheld letter go again; False if it was not withheld.
 
     Whom it was withheld from gets it in a new message, in each mode in which it was, as a cancelled
-    delivery stays cancelled. Who approved the run while it was withheld has not approved that it
-    goes: those approvals end.
+    delivery stays cancelled. Where approval is asked for, it needs one: what it had ended when it
+    was withheld.
     """
     table = schema.letters
     with db.write() as connection:
@@ -211,7 +211,6 @@ def release(
         )
         if done.rowcount != 1:
             return False
-        ended = _end_approvals(connection, run, letter_id)
         events.note(
             connection,
             Event.LETTER_RELEASED,
@@ -219,41 +218,11 @@ def release(
             run_id=run.id,
             letter_id=letter_id,
             person=person,
-            data={"approvals_ended": ended} if ended else {},
+            data={},
         )
         for mode in Mode:
             _owed(connection, run, letter_id, replace(sender, mode=mode), person=person, now=now)
     return True
-
-
-def _end_approvals(connection: sa.Connection, run: Run, letter_id: int) -> list[str]:
-    """End the approvals given since the letter was withheld; whose they were."""
-    a, e = schema.approvals, schema.events
-    # By the order of the entries, not by their time: whoever holds the run's lock writes alone.
-    withheld = connection.scalar(
-        sa.select(sa.func.max(e.c.id)).where(
-            e.c.letter_id == letter_id, e.c.kind == Event.LETTER_WITHHELD.value
-        )
-    )
-    if withheld is None:
-        return []
-    given = connection.execute(
-        sa.select(e.c.person, e.c.data)
-        .where(e.c.id > withheld, e.c.run_id == run.id, e.c.kind == Event.RUN_APPROVED.value)
-        .order_by(e.c.id)
-    ).all()
-    ended = []
-    for one in given:
-        done = connection.execute(
-            sa.delete(a).where(
-                a.c.run_id == run.id,
-                a.c.person == one.person,
-                a.c.digest == one.data["digest"],
-            )
-        )
-        if done.rowcount:
-            ended.append(one.person)
-    return ended
 
 
 def _owed(
@@ -355,6 +324,7 @@ def _withhold(
     withheld = sa.and_(table.c.run_id == run.id, table.c.withheld_at.is_not(None))
     cancelled = cancel_queued(connection, withheld, run, because=because, person=person, now=now)
     refuse_while_sending(connection, withheld, run)
+    approvals.void(connection, held, [approvals.WITHHELD], now=now)
     for letter_id in held:
         events.note(
             connection,

@@ -56,6 +56,7 @@ def _waiting(run_id: int) -> sa.ColumnElement[bool]:
         table.c.run_id == run_id,
         table.c.pdf.is_(None),
         table.c.withheld_at.is_(None),
+        table.c.forgotten_at.is_(None),
         table.c.faulted_in.is_distinct_from(Stage.COMPOSE.value),
     )
 
@@ -67,6 +68,7 @@ def unplanned(run_id: int, mode: Mode) -> sa.ColumnElement[bool]:
         table.c.run_id == run_id,
         table.c.pdf.is_not(None),
         table.c.withheld_at.is_(None),
+        table.c.forgotten_at.is_(None),
         ~sa.exists().where(
             m.c.letter_id == table.c.id, m.c.mode == mode.value, m.c.resend_of.is_(None)
         ),

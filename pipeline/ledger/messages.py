@@ -19,7 +19,7 @@ from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
 from pipeline.envelope import ReturnAddress
 from pipeline.errors import LetterFault, Refused
-from pipeline.ledger import events, hindrances, letters
+from pipeline.ledger import approvals, events, hindrances, letters
 from pipeline.message import new_message_id
 from pipeline.schema import Event
 
@@ -90,10 +90,12 @@ class Message:
     eml_sha256: str | None
 
 
-def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
+def plan(db: Database, run_id: int, sender: Sender, *, now: datetime, people: int = 0) -> int:
     """Give every letter that is prepared and not withheld its first message in this mode.
 
-    Returns how many were new; a run that has been cancelled gets none.
+    Only those, if any, that so many `people` have approved.
+
+    Returns how many were new; a run that has been cancelled or forgotten gets none.
 
     Safe to call again and from several processes: a letter has one first message in each mode.
     What was planned and never tried is from this sender from now on: an approval is given for the
@@ -104,12 +106,13 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
     # Along the index of a run's letters, so that no part looks again at what earlier parts planned.
     place = sa.tuple_(table.c.authority_code, table.c.revision)
     after: tuple[str, int] = ("", 0)
+    may_go = approvals.enough(table.c.id, people) if people else sa.true()
     while True:
         with db.write() as connection:
             # One planner at a time: the next one then sees what this one has made.
             live = connection.scalar(
                 sa.select(r.c.id)
-                .where(r.c.id == run_id, r.c.cancelled_at.is_(None))
+                .where(r.c.id == run_id, r.c.cancelled_at.is_(None), r.c.forgotten_at.is_(None))
                 .with_for_update(key_share=True)
             )
             if live is None:
@@ -118,7 +121,7 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime) -> int:
                 _let_be_from(connection, run_id, sender)
             rows = connection.execute(
                 sa.select(table.c.id, table.c.recipients, table.c.authority_code, table.c.revision)
-                .where(letters.unplanned(run_id, sender.mode), place > after)
+                .where(letters.unplanned(run_id, sender.mode), may_go, place > after)
                 .order_by(table.c.authority_code, table.c.revision)
                 .limit(_CHUNK)
             ).all()

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Refused
-from pipeline.ledger import events, holds, runs
+from pipeline.ledger import approvals, events, holds, runs
 from pipeline.ledger.letters import MADE
 from pipeline.ledger.runs import Opening, Run
 from pipeline.letter import MEASURES, Letter
@@ -141,15 +141,10 @@ def _pause(connection: sa.Connection, run: Run) -> dict[str, Any]:
 
 
 def _refuse_if_settled(connection: sa.Connection, run: Run, sender: Sequence[str]) -> None:
-    a = schema.approvals
-    approved_by = connection.scalars(
-        sa.select(a.c.person).where(
-            a.c.run_id == run.id, a.c.digest == runs.digest_within(connection, run, sender)
-        )
-    ).all()
+    approved_by = approvals.approvers_of_any(connection, run, sender)
     if approved_by:
         raise Refused(
-            f"The letters of {run.year} have been approved as they stand by "
+            f"Letters of {run.year} have been approved as they stand by "
             f"{' and '.join(approved_by)}, so they are not refreshed. To begin anew, cancel the "
             f"run and prepare it again: letters cancel {run.year} --reason TEXT, then "
             f"letters prepare {run.year}"

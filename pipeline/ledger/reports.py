@@ -6,7 +6,7 @@ delivery was still in a worker's hands moves it at the next look.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +45,8 @@ _CHUNK = 500
 class Sent:
     """A delivery as evidence meets it: whose it is, and what it can be recognised by.
 
-    `message_id` is the Message-ID in the header, `message` the row's id.
+    `message_id` is the Message-ID in the header, `message` the row's id. Of one that is `forgotten`
+    nothing is put on record any more that somebody wrote.
     """
 
     delivery_id: int
@@ -59,6 +60,7 @@ class Sent:
     year: int
     authority: str
     name: str
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +213,7 @@ def _sent() -> sa.Select[Any]:
             r.c.year,
             table.c.authority_code,
             table.c.authority_name,
+            r.c.forgotten_at,
         )
         .join(m, m.c.id == d.c.message_id)
         .join(table, table.c.id == d.c.letter_id)
@@ -231,6 +234,7 @@ def _as_sent(row: Any) -> Sent:
         year=row.year,
         authority=row.authority_code,
         name=row.authority_name,
+        forgotten=row.forgotten_at is not None,
     )
 
 
@@ -290,6 +294,7 @@ def _noted(
     now: datetime,
 ) -> list[Moved]:
     d = schema.deliveries
+    notes = [replace(one, said="", remote="") if one.sent.forgotten else one for one in notes]
     about: dict[int, None] = {}
     # Held before anything names them, and in one order everywhere: two that note something of the
     # same deliveries would else share them first, and then each wait for the other to let go.
@@ -614,7 +619,7 @@ def waiting_within(connection: sa.Connection) -> dict[Returned, int]:
 def came_back(db: Database) -> list[CameBack]:
     """The letters that did not arrive and were not made up for since, by year and authority.
 
-    Not those of runs that were given up, nor those that are withheld.
+    Not those of runs that were given up or are forgotten, nor those that are withheld.
     """
     d, m, rep = schema.deliveries, schema.messages, schema.reports
     later = m.alias("later")
@@ -636,6 +641,7 @@ def came_back(db: Database) -> list[CameBack]:
                 m.c.id == latest,
                 schema.letters.c.withheld_at.is_(None),
                 schema.runs.c.cancelled_at.is_(None),
+                schema.runs.c.forgotten_at.is_(None),
             )
             .order_by(schema.runs.c.year, schema.letters.c.authority_code, d.c.id)
         ).all()

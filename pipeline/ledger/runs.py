@@ -1,9 +1,6 @@
 """Runs: an edition's frozen pull, its template and its letters."""
 
-import hashlib
-import json
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -14,7 +11,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Refused
-from pipeline.ledger import events
+from pipeline.ledger import events, hindrances
 from pipeline.letter import Letter
 from pipeline.schema import Event, Stage
 
@@ -26,7 +23,7 @@ class Run:
     """One run of one year. `edition` and `wording` are what all its letters share, frozen.
 
     While `paused_at` is set nothing of it is sent; `paused_by` and `paused_because` say who wants
-    it so, and why.
+    it so, and why. Once `forgotten_at` is set nobody is named in it, and its letters are gone.
     """
 
     id: int
@@ -39,6 +36,8 @@ class Run:
     paused_at: datetime | None = None
     paused_by: str | None = None
     paused_because: str | None = None
+    forgotten_at: datetime | None = None
+    forgotten_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +70,8 @@ def find_run(db: Database, year: int) -> Run | None:
         paused_at=row.paused_at,
         paused_by=row.paused_by,
         paused_because=row.paused_because,
+        forgotten_at=row.forgotten_at,
+        forgotten_by=row.forgotten_by,
     )
 
 
@@ -154,116 +155,20 @@ def _row(run_id: int, letter: Letter) -> dict[str, Any]:
 def lock(connection: sa.Connection, run: Run) -> None:
     """Until the transaction ends nobody else plans, approves, refreshes or cancels the run.
 
-    Raises Refused if it has been cancelled since it was read.
+    Raises Refused if it is forgotten, or has been cancelled since it was read.
     """
     r = schema.runs
-    live = connection.scalar(
-        sa.select(r.c.id)
+    live = connection.execute(
+        sa.select(r.c.forgotten_at, r.c.forgotten_by)
         .where(r.c.id == run.id, r.c.cancelled_at.is_(None))
         # Not against those who only refer to it: a worker that holds a delivery notes an event of
         # the run, and would wait for us while we wait for its delivery.
         .with_for_update(key_share=True)
-    )
+    ).one_or_none()
     if live is None:
         raise Refused(
             f"The run of {run.year} has just been refreshed or cancelled by somebody else; "
             f"look at it as it is now: letters status {run.year}"
         )
-
-
-def digest(db: Database, run: Run, sender: Sequence[str] = ()) -> str:
-    """What an approval is bound to: every letter, whom it goes to, and the words around it.
-
-    Returns the hex SHA-256 over the run's template, its wording, what a reader sees of the
-    `sender`, and each prepared letter's code, revision, PDF and recipients, in the order of the
-    codes.
-    """
-    with db.read() as connection:
-        return digest_within(connection, run, sender)
-
-
-def digest_within(connection: sa.Connection, run: Run, sender: Sequence[str] = ()) -> str:
-    """The same, within a transaction."""
-    table = schema.letters
-    total = hashlib.sha256(_canonical([run.template_sha256, dict(run.wording), list(sender)]))
-    rows = connection.execute(
-        sa.select(table.c.authority_code, table.c.revision, table.c.pdf_sha256, table.c.recipients)
-        .where(table.c.run_id == run.id, table.c.pdf.is_not(None))
-        .order_by(table.c.id)
-        .execution_options(yield_per=_CHUNK)
-    )
-    leaves = sorted(hashlib.sha256(_canonical(list(row))).digest() for row in rows)
-    for leaf in leaves:
-        total.update(leaf)
-    return total.hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def approve(
-    db: Database, run: Run, *, person: str, now: datetime, sender: Sequence[str] = ()
-) -> str:
-    """Record that `person` approves the run as it stands; the digest that this is bound to.
-
-    One person is one approval, in whatever capitals and spaces the name is written. Raises Refused
-    while there are letters still to be made: nobody can have looked at them.
-    """
-    a, table = schema.approvals, schema.letters
-    person = " ".join(person.split())
-    with db.write() as connection:
-        lock(connection, run)
-        unprepared = connection.scalar(
-            sa.select(sa.func.count())
-            .select_from(table)
-            .where(
-                table.c.run_id == run.id,
-                table.c.pdf.is_(None),
-                table.c.fault.is_(None),
-                table.c.withheld_at.is_(None),
-            )
-        )
-        if unprepared:
-            raise Refused(
-                f"{unprepared:,} {'letter' if unprepared == 1 else 'letters'} of {run.year} "
-                f"{'has' if unprepared == 1 else 'have'} not been made yet, and nobody can approve "
-                f"what is not there. To make all of them first: letters prepare {run.year}"
-            )
-        approved = digest_within(connection, run, sender)
-        already = connection.scalars(
-            sa.select(a.c.person).where(a.c.run_id == run.id, a.c.digest == approved)
-        )
-        if _one_person(person) not in map(_one_person, already):
-            connection.execute(
-                sa.insert(a).values(run_id=run.id, person=person, digest=approved, approved_at=now)
-            )
-            events.note(
-                connection,
-                Event.RUN_APPROVED,
-                at=now,
-                run_id=run.id,
-                person=person,
-                data={"digest": approved},
-            )
-    return approved
-
-
-def approvers(db: Database, run: Run, sender: Sequence[str] = ()) -> list[str]:
-    """Who has approved the run exactly as it stands now, each person once."""
-    a = schema.approvals
-    current = digest(db, run, sender)
-    found: dict[str, str] = {}
-    with db.read() as connection:
-        for person in connection.scalars(
-            sa.select(a.c.person)
-            .where(a.c.run_id == run.id, a.c.digest == current)
-            .order_by(a.c.approved_at, a.c.id)
-        ):
-            found.setdefault(_one_person(person), person)
-    return list(found.values())
-
-
-def _one_person(name: str) -> str:
-    """The same text for one person, in whatever capitals and spaces the name is written."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    if live.forgotten_at is not None:
+        raise Refused(hindrances.forgotten(run.year, live.forgotten_at, live.forgotten_by))

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
 _CHUNK = 200
-_OF_A_RUN = (Event.RUN_OPENED, Event.RUN_APPROVED, Event.RUN_PAUSED, Event.RUN_RESUMED)
+_OF_A_RUN = (Event.RUN_OPENED, Event.RUN_PAUSED, Event.RUN_RESUMED)
 """What happens to a run and concerns each of its letters."""
 
 
@@ -317,6 +318,7 @@ def story(db: Database, letter_id: int) -> Story:
             .where(sa.or_(e.c.letter_id == letter_id, of_its_run))
             .order_by(e.c.at, e.c.id)
         ).all()
+        approved = _approvals(connection, letter_id)
     tries: dict[int, list[dict[str, Any]]] = {}
     for row in attempts:
         tries.setdefault(row.delivery_id, []).append(
@@ -365,18 +367,49 @@ def story(db: Database, letter_id: int) -> Story:
             }
             for row in deliveries
         ],
-        events=[
-            {
-                "at": _iso(row.at),
-                "kind": row.kind,
-                "person": row.person,
-                "message": row.message_id,
-                "delivery": row.delivery_id,
-                **row.data,
-            }
-            for row in noted
-        ],
+        events=_in_order(
+            [
+                {
+                    "at": row.at,
+                    "kind": row.kind,
+                    "person": row.person,
+                    "message": row.message_id,
+                    "delivery": row.delivery_id,
+                    **row.data,
+                }
+                for row in noted
+            ]
+            + approved
+        ),
     )
+
+
+def _in_order(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """By their exact times, which are then told to the second."""
+    ordered = sorted(found, key=itemgetter("at"))
+    return [{**one, "at": _iso(one["at"])} for one in ordered]
+
+
+def _approvals(connection: sa.Connection, letter_id: int) -> list[dict[str, Any]]:
+    """Who approved one letter, and when that ended, as if they were events of the letter.
+
+    The events on record are of the run: an approval covers many letters, and ends for each alone.
+    """
+    a, given = schema.approvals, schema.approved_letters
+    found: list[dict[str, Any]] = []
+    for row in connection.execute(
+        sa.select(a.c.person, a.c.login, a.c.approved_at, given.c.voided_at, given.c.voided_because)
+        .join(given, given.c.approval_id == a.c.id)
+        .where(given.c.letter_id == letter_id)
+        .order_by(a.c.id)
+    ):
+        by = {"person": row.person, "login": row.login, "message": None, "delivery": None}
+        found.append({"at": row.approved_at, "kind": "letter_approved", **by})
+        if row.voided_at is not None:
+            because = row.voided_because.split()
+            ended = {"at": row.voided_at, "kind": "approval_ended", "because": because}
+            found.append({**ended, **by})
+    return found
 
 
 def withheld_by(db: Database, run: Run, letter: Any) -> str | None:

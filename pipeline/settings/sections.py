@@ -195,6 +195,12 @@ class AlertsSettings(_Section):
     quiet_minutes: _Whole = Field(default=60, ge=0, le=1440)
 
 
+class RetentionSettings(_Section):
+    """For how many whole years after its own a year's letters are kept; 0: for ever."""
+
+    years: _Whole = Field(default=7, ge=0, le=100)
+
+
 class LogSettings(_Section):
     """The log: how much, how, and where; without a file, standard error of serve and tick."""
 
@@ -223,6 +229,7 @@ class Settings(BaseSettings):
     approval: ApprovalSettings = ApprovalSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     alerts: AlertsSettings = AlertsSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
     _project: Path = PrivateAttr(default=Path())

@@ -136,18 +136,20 @@ def test_an_address_named_twice_gets_one_copy(sent: Site, first: str, second: st
 def test_nothing_goes_again_without_the_approval_that_is_asked_for(sent: Site) -> None:
     before = sent.mail()
     created_and_not_sent(sent, "lost")
-    two = {"LETTERS_APPROVAL__PEOPLE": "2"}
+    two = {"LETTERS_APPROVAL__PEOPLE": "2", "SUDO_USER": "ann"}
     for arguments in (
         ["wycombe", "--reason", "x"],
         ["stevenage", "--reason", "lost", "--by", "Ann"],  # begun while none was asked for
-        ["--kind", "county", "--reason", "x"],
     ):
         refused = sent.letters("resend", *arguments, "--yes", expect=2, env=two).stderr
-        assert "2 more people must approve them" in refused
-        assert "letters approve 2020" in refused
+        assert "2 more people must approve it" in refused
+        assert "letters approve 2020 --authority E0" in refused
+    several = ["resend", "--kind", "county", "--reason", "x", "--yes", "--json"]
+    left = sent.letters(*several, expect=1, env=two).stdout
+    assert "2 more people must approve it" in left
     assert (count_of(sent, WYCOMBE), count_of(sent, BUCKINGHAMSHIRE)) == (1, 1)
     sent.letters("approve", "2020", "--by", "Ann", env=two)
-    sent.letters("approve", "2020", "--by", "Ben", env=two)
+    sent.letters("approve", "2020", "--by", "Ben", env={**two, "SUDO_USER": "ben"})
     assert sent.mail() == before
     sent.letters("resend", "wycombe", "--reason", "x", "--yes", env=two)
     assert count_of(sent, WYCOMBE) == 2
@@ -493,7 +495,7 @@ def _live(site: Site) -> list[dict[str, Any]]:
 
 def test_an_approval_that_nobody_asked_for_is_kept_and_said_to_be_none(sent: Site) -> None:
     done = sent.letters("approve", "2020", "--by", " Ann  Other ").stdout
-    assert "Ann Other has approved the letters of 2020 as they stand" in done
+    assert "Ann Other has approved 6 letters of 2020 as they stand" in done
     assert "None was needed: approval.people is 0" in done
     assert "letters send 2020" in done
     hidden = sent.letters("approve", "2020", "--by", "Ann\u200bOther", expect=2).stderr

@@ -17,7 +17,17 @@ from pipeline.database import Database
 from pipeline.delivery import Deferred, Mode, Reply
 from pipeline.display.account import COLUMNS, write_csv, write_json
 from pipeline.display.console import harmless
-from pipeline.ledger import account, deliveries, holds, letters, messages, renewal, runs, story
+from pipeline.ledger import (
+    account,
+    approvals,
+    deliveries,
+    holds,
+    letters,
+    messages,
+    renewal,
+    runs,
+    story,
+)
 from pipeline.ledger.account import Entry
 from pipeline.ledger.letters import Faulted
 from pipeline.ledger.messages import Sender
@@ -167,14 +177,14 @@ def test_who_had_approved_the_letter_before_it_was_tried(db: Database) -> None:
     failed = letters.Faulted(letter_id=second.id, reason="LibreOffice has stopped.")
     letters.record(db, run.id, failed, now=NOW)  # and is made only later
     minute = timedelta(minutes=1)
-    runs.approve(db, run, person="Ann", now=NOW + minute)
+    approvals.approve(db, run, person="Ann", login="ann", now=NOW + minute)
     made_later = replace(made, letter_id=second.id, pdf="b.pdf")
     letters.record(db, run.id, made_later, now=NOW + 2 * minute)
-    runs.approve(db, run, person="Ben", now=NOW + 3 * minute)
+    approvals.approve(db, run, person="Ben", login="ben", now=NOW + 3 * minute)
     assert [one.approved_by for one in entries(db)] == [["Ann", "Ben"], ["Ben"]]
     messages.plan(db, run.id, LIVE, now=NOW + 4 * minute)
     send(db, run, Mode.LIVE, now=NOW + 4 * minute)
-    runs.approve(db, run, person="Cid", now=NOW + 5 * minute)
+    approvals.approve(db, run, person="Cid", login="cid", now=NOW + 5 * minute)
     found = {(one.authority, tuple(one.approved_by)) for one in entries(db)}
     assert found == {("A", ("Ann", "Ben")), ("B", ("Ben",))}
 

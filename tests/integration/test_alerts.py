@@ -22,7 +22,7 @@ from pipeline.delivery import Lost, Mode, Outcome, Rejected, Reply, State
 from pipeline.dispatch import Outbox
 from pipeline.errors import Unavailable
 from pipeline.ledger import alerts as ledger
-from pipeline.ledger import counts, deliveries, holds, relays, runs, starts
+from pipeline.ledger import approvals, counts, deliveries, holds, relays, starts
 from pipeline.ledger.alerts import Change
 from pipeline.run import Pipeline
 from pipeline.schedule import Standing, Tick
@@ -598,7 +598,7 @@ def test_approval_is_lacking_from_a_day_before_until_it_is_given(well: Site) -> 
     assert causes(well, NOW - DAY) == [], "nobody has to"
     assert causes(well, NOW + DAY, people=1) == ["approval:2020"], "and it is not late by itself"
     sender = well.pipeline.outbox.sender.identity
-    runs.approve(well.db, well.run, person="Ann", now=NOW, sender=sender)
+    approvals.approve(well.db, well.run, person="Ann", login="ann", now=NOW, sender=sender)
     assert causes(well, NOW - DAY, people=1) == []
     assert causes(well, NOW - DAY, people=2) == ["approval:2020"]
 

@@ -13,7 +13,7 @@ from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox, dispatch
 from pipeline.envelope import ReturnAddress, Token
-from pipeline.ledger import deliveries, messages, runs
+from pipeline.ledger import approvals, deliveries, messages
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from pipeline.transport import Relay
@@ -173,11 +173,11 @@ def test_mail_to_other_domains_waits_until_it_may_go(db: Database) -> None:
 def test_an_approval_is_bound_to_the_sender(db: Database) -> None:
     made = opened(db, letter("A"))
     prepare_all(db, made)
-    runs.approve(db, made, person="Ann", now=NOW, sender=LIVE.identity)
-    assert runs.approvers(db, made, LIVE.identity) == ["Ann"]
+    approvals.approve(db, made, person="Ann", login="ann", now=NOW, sender=LIVE.identity)
+    assert approvals.approvers(db, made, LIVE.identity) == ["Ann"]
     for other in (
         replace(LIVE, mailbox="Somebody else <letters@ombudsman.example>"),
         replace(LIVE, reply_to="liaison@ombudsman.example"),
     ):
-        assert runs.approvers(db, made, other.identity) == []
-    assert runs.approvers(db, made, replace(LIVE, mode=Mode.CAPTURE).identity) == ["Ann"]
+        assert approvals.approvers(db, made, other.identity) == []
+    assert approvals.approvers(db, made, replace(LIVE, mode=Mode.CAPTURE).identity) == ["Ann"]

@@ -11,7 +11,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Lost, Mode, NotTried
 from pipeline.errors import Refused
-from pipeline.ledger import deliveries, holds, letters, messages, renewal, runs, story
+from pipeline.ledger import approvals, deliveries, holds, letters, messages, renewal, runs, story
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -323,27 +323,27 @@ def test_an_approval_of_a_run_that_is_gone_is_refused(db: Database) -> None:
     run = ready(db)
     holds.cancel(db, run, **WHY)
     with pytest.raises(Refused, match="refreshed or cancelled"):
-        runs.approve(db, run, person="Ann", now=NOW + timedelta(minutes=1))
+        approvals.approve(db, run, person="Ann", login="ann", now=NOW + timedelta(minutes=1))
     assert OPENING.year == run.year
 
 
-def test_an_approval_given_while_a_letter_was_withheld_does_not_cover_it(db: Database) -> None:
+def test_a_letter_that_is_withheld_loses_its_own_approvals_alone(db: Database) -> None:
     run = opened(db)
     prepare_all(db, run)
     withheld = ids(db, run)["A"]
-    runs.approve(db, run, person="Before", now=NOW)
+    approvals.approve(db, run, person="Before", login="before", now=NOW)
     holds.withhold(db, run, withheld, **WHY)
-    runs.approve(db, run, person="Meanwhile", now=NOW)
-    assert runs.approvers(db, run) == ["Before", "Meanwhile"]
+    assert approvals.approvers(db, run) == ["Before"], "of what may go"
+    done = approvals.approve(db, run, person="Meanwhile", login="meanwhile", now=NOW)
+    assert (done.letters, done.left_out) == (1, 1)
+    assert approvals.approvers(db, run) == ["Before", "Meanwhile"]
     assert holds.release(db, run, withheld, LIVE, person="Ann", now=NOW)
-    assert runs.approvers(db, run) == ["Before"], "who saw it among those that go"
-    e = schema.events
-    with db.read() as connection:
-        data = connection.scalar(sa.select(e.c.data).where(e.c.kind == "letter_released"))
-    assert data == {"approvals_ended": ["Meanwhile"]}
-    runs.approve(db, run, person="Meanwhile", now=NOW)
-    assert runs.approvers(db, run) == ["Before", "Meanwhile"]
-    # what nobody approved meanwhile ends nothing
-    holds.withhold(db, run, withheld, **WHY)
-    assert holds.release(db, run, withheld, LIVE, person="Ann", now=NOW)
-    assert runs.approvers(db, run) == ["Before", "Meanwhile"]
+    assert approvals.approvers(db, run) == [], "nobody has said that this one goes"
+    standing = approvals.standing(db, run, 2, Mode.LIVE)
+    assert (standing.wanted, standing.lacking, standing.approved) == (2, 1, 1)
+    [lost] = approvals.voided(db, run)
+    assert (lost.authority, lost.person, lost.because) == ("A", "Before", ["withheld"])
+    assert approvals.approve(db, run, person="Before", login="before", now=NOW).new == 1
+    assert approvals.approve(db, run, person="Meanwhile", login="meanwhile", now=NOW).new == 1
+    assert approvals.approvers(db, run) == ["Before", "Meanwhile"]
+    assert approvals.voided(db, run) == []

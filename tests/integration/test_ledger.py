@@ -13,7 +13,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Accepted, Deferred, Lost, Mode, NotTried, Rejected, Reply, State
 from pipeline.errors import Refused
-from pipeline.ledger import deliveries, hindrances, holds, letters, messages, runs, story
+from pipeline.ledger import approvals, deliveries, hindrances, holds, letters, messages, runs, story
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.instance import Entry
 from pipeline.ledger.letters import Faulted, Prepared
@@ -616,52 +616,127 @@ def test_letters_without_a_file_cannot_be_sent_again(db: Database) -> None:
         ask_again(db, run, code="B")
 
 
-def test_an_approval_is_void_once_anything_changes(db: Database) -> None:
+@pytest.mark.parametrize(
+    ("column", "value", "part"),
+    [
+        ("pdf_sha256", "9" * 64, "pdf"),
+        ("recipients", [{"address": "other@a.example"}], "recipients"),
+    ],
+)
+def test_an_approval_is_void_once_anything_changes(
+    db: Database, column: str, value: object, part: str
+) -> None:
     run = opened(db)
     prepare_all(db, run)
-    digest = runs.approve(db, run, person="Ann", now=NOW)
-    runs.approve(db, run, person="Ann", now=NOW)
-    assert runs.approvers(db, run) == ["Ann"]
-    assert runs.digest(db, run) == digest
-    for column, value in (
-        ("pdf_sha256", "9" * 64),
-        ("recipients", [{"address": "other@a.example"}]),
-        ("revision", 2),
-    ):
-        table = schema.letters
-        with db.read() as connection:
-            before = connection.scalar(
-                sa.select(table.c[column]).where(table.c.authority_code == "A")
-            )
-        for changed, approvers in ((value, []), (before, ["Ann"])):
-            with db.write() as connection:
-                connection.execute(
-                    sa.update(table).where(table.c.authority_code == "A").values({column: changed})
-                )
-            assert runs.approvers(db, run) == approvers
+    ann: dict[str, Any] = {"person": "Ann", "login": "ann", "now": NOW}
+    first = approvals.approve(db, run, **ann)
+    again = approvals.approve(db, run, **ann)
+    assert (first.new, again.new, again.digest) == (2, 0, first.digest)
+    assert approvals.approvers(db, run) == ["Ann"]
+    assert approvals.digest(db, run) == (first.digest, 2)
+    change(db, "A", **{column: value})
+    assert approvals.approvers(db, run) == []
+    standing = approvals.standing(db, run, 1, Mode.LIVE)
+    assert (standing.wanted, standing.lacking, standing.approved) == (1, 1, 1), "B's own stays"
+    [lost] = approvals.voided(db, run)
+    assert (lost.authority, lost.person, lost.because) == ("A", "Ann", [part])
+    assert approvals.void_changed(db, run, (), now=NOW) == 1
+    assert approvals.void_changed(db, run, (), now=NOW) == 0
+    assert approvals.voided(db, run) == [lost]
+    second = approvals.approve(db, run, **ann)
+    assert (second.new, second.digest == first.digest) == (1, False)
+    assert approvals.approvers(db, run) == ["Ann"]
+    assert approvals.voided(db, run) == []
 
 
-def test_one_person_is_one_approval_however_the_name_is_written(db: Database) -> None:
+def change(db: Database, code: str, **values: object) -> None:
+    table = schema.letters
+    with db.write() as connection:
+        connection.execute(sa.update(table).where(table.c.authority_code == code).values(**values))
+
+
+def test_at_the_last_moment_every_part_of_the_letter_is_what_was_approved(db: Database) -> None:
     run = opened(db)
     prepare_all(db, run)
-    for name in ("Ann  Other", "ann other", " ANN\tOTHER ", "Ben"):
-        runs.approve(db, run, person=name, now=NOW)
-    assert runs.approvers(db, run) == ["Ann Other", "Ben"]
+    approvals.approve(db, run, person="Ann", login="ann", now=NOW)
+    table = schema.letters
+    with db.read() as connection:
+        a, b = connection.scalars(sa.select(table.c.id).order_by(table.c.authority_code))
+
+    def looked_at(letter_id: int) -> list[str]:
+        return approvals.recheck(db, run, letter_id, 1, (), now=NOW)
+
+    assert looked_at(a) == looked_at(b) == []
+    change(db, "A", fields={"salutation": "Dear somebody else"})
+    assert approvals.approvers(db, run) == ["Ann"], "a text is read only when it is sent"
+    assert looked_at(a) == ["letter"]
+    assert looked_at(b) == []
+    assert approvals.approvers(db, run) == []
+    assert [one.because for one in approvals.voided(db, run)] == [["letter"]]
+    assert approvals.lacking(db, a, run, 1) == 1
+    assert approvals.lacking(db, b, run, 1) == 0
+    assert looked_at(a) == ["letter"], "it is not approved any more"
+
+
+def test_one_login_is_one_person_and_one_name_is_of_one_login(db: Database) -> None:
+    run = opened(db)
+    prepare_all(db, run)
+    for name in ("Ann  Other", "Anna", "Ann Other"):
+        approvals.approve(db, run, person=name, login="ann", now=NOW)
+    with pytest.raises(Refused, match=r"Ann Other has approved .* logged in as ann; .* as ben"):
+        approvals.approve(db, run, person="ann OTHER", login="ben", now=NOW)
+    assert approvals.standing(db, run, 2, Mode.LIVE).wanted == 1
+    approvals.approve(db, run, person="Ben", login="ben", now=NOW)
+    assert approvals.approvers(db, run) == ["Ann Other", "Ben"]
     assert count(db, schema.approvals) == 2
-    with db.write() as connection:  # as it was recorded while this was not looked at
-        connection.execute(
-            sa.insert(schema.approvals).values(
-                run_id=run.id, person="ben", digest=runs.digest(db, run), approved_at=NOW
-            )
+    assert count(db, schema.approved_letters) == 4
+    assert approvals.standing(db, run, 2, Mode.LIVE).wanted == 0
+
+
+def test_an_approval_of_what_was_looked_at_and_of_some_letters_only(db: Database) -> None:
+    run = opened(db, letter("A"), letter("B"), letter("C"))
+    prepare_all(db, run)
+    root, number = approvals.digest(db, run)
+    assert number == 3
+    assert [code for code, _ in approvals.leaves(db, run)] == ["A", "B", "C"]
+    with pytest.raises(Refused, match=r"their digest is .* Nothing was approved.*letters proof"):
+        approvals.approve(db, run, person="Ann", login="ann", now=NOW, seen="0" * 8)
+    assert count(db, schema.approvals) == count(db, schema.approved_letters) == 0
+    one = approvals.approve(db, run, person="Ann", login="ann", now=NOW, codes=["B"])
+    assert (one.letters, one.new, one.digest == root) == (1, 1, False)
+    standing = approvals.standing(db, run, 1, Mode.LIVE)
+    assert (standing.wanted, standing.lacking, standing.approved) == (1, 2, 1)
+    whole = approvals.approve(db, run, person="Ann", login="ann", now=NOW, seen=root[:8])
+    assert (whole.letters, whole.new, whole.digest) == (3, 2, root)
+
+
+def test_only_what_is_approved_is_planned_and_claimed(db: Database) -> None:
+    run = opened(db, letter("A"), letter("B"))
+    prepare_all(db, run)
+    assert messages.plan(db, run.id, LIVE, now=NOW, people=1) == 0
+    approvals.approve(db, run, person="Ann", login="ann", now=NOW, codes=["B"])
+    assert messages.plan(db, run.id, LIVE, now=NOW, people=1) == 1
+    assert messages.plan(db, run.id, LIVE, now=NOW) == 1, "while none is asked for"
+
+    def claimed(people: int) -> str | None:
+        found = deliveries.claim(
+            db, run.id, Mode.LIVE, owner="w", lease=LEASE, now=NOW, people=people
         )
-    assert runs.approvers(db, run) == ["Ann Other", "Ben"]
+        return found.authority_code if found else None
+
+    assert [claimed(1) for _ in range(3)] == ["B", "B", None]
+    assert claimed(0) == "A"
+    approvals.approve(db, run, person="Ben", login="ben", now=NOW)
+    assert claimed(2) is None
+    approvals.approve(db, run, person="Ann", login="ann", now=NOW)
+    assert claimed(2) == "A"
 
 
 def test_what_is_not_made_yet_cannot_be_approved(db: Database) -> None:
     run = opened(db, letter("A"), letter("B"), letter("C", fault="no address"))
     with pytest.raises(Refused, match=r"2 letters of 2020 have not.*letters prepare 2020"):
-        runs.approve(db, run, person="Ann", now=NOW)
-    assert runs.approvers(db, run) == []
+        approvals.approve(db, run, person="Ann", login="ann", now=NOW)
+    assert approvals.approvers(db, run) == []
     table = schema.letters
     with db.write() as connection:
         connection.execute(
@@ -670,10 +745,10 @@ def test_what_is_not_made_yet_cannot_be_approved(db: Database) -> None:
             .values(withheld_at=NOW, withheld_because="wrong")
         )
     with pytest.raises(Refused, match=r"1 letter of 2020 has not"):
-        runs.approve(db, run, person="Ann", now=NOW)
+        approvals.approve(db, run, person="Ann", login="ann", now=NOW)
     prepare_all(db, run)
-    runs.approve(db, run, person="Ann", now=NOW)
-    assert runs.approvers(db, run) == ["Ann"]
+    approvals.approve(db, run, person="Ann", login="ann", now=NOW)
+    assert approvals.approvers(db, run) == ["Ann"]
 
 
 def test_a_cancelled_year_says_who_when_and_why(db: Database, ready: Run) -> None:

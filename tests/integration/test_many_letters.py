@@ -18,7 +18,7 @@ from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.dispatch import Outbox
-from pipeline.ledger import runs, story
+from pipeline.ledger import approvals, story
 from pipeline.ledger.letters import FrozenLetter, Prepared
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -113,7 +113,10 @@ def peaks(pipeline: Pipeline, year: int, number: int) -> dict[str, int]:
     held("pull, compose and open")
     run.prepare(pipeline, Prompt(), opened, progress=Watched())
     held("prepare")
-    assert runs.approve(db, opened, person="tester", now=datetime.now(UTC))
+    assert (
+        approvals.approve(db, opened, person="tester", login="tester", now=datetime.now(UTC)).new
+        == number
+    )
     held("approve")
     stands = run.stands(pipeline, opened)
     waiting = story.to_send(db, opened, Mode.CAPTURE)
@@ -133,6 +136,7 @@ def peaks(pipeline: Pipeline, year: int, number: int) -> dict[str, int]:
 
 def _refreshed(pipeline: Pipeline, opened: Run) -> int:
     with pipeline.ledger.write() as connection:
+        connection.execute(sa.delete(schema.approved_letters))
         connection.execute(sa.delete(schema.approvals))
     renewal = run.refresh(pipeline, opened, person="tester", keep=False, progress=Watched())
     assert renewal.is_empty

@@ -19,7 +19,7 @@ from pipeline.database import Database
 from pipeline.delivery import Accepted, Lost, Mode, Patience, Rejected, Reply, State
 from pipeline.dispatch import Outbox
 from pipeline.display.reconciliation import Tally
-from pipeline.ledger import deliveries, holds, letters, messages, relays, runs, starts
+from pipeline.ledger import approvals, deliveries, holds, letters, messages, relays, runs, starts
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.ledger.runs import Run
@@ -343,7 +343,7 @@ def test_an_approved_run_that_nobody_sent(db: Database, tmp_path: Path) -> None:
     pipeline = replace(pipeline_of(office), people=1)
     site = Site(office, run, pipeline)
     assert site.found(NOW + 2 * DAY) == [], "it waits for approval, which is no secret"
-    runs.approve(db, run, person="Ann Other", now=NOW, sender=LIVE.identity)
+    approvals.approve(db, run, person="Ann Other", login="ann other", now=NOW, sender=LIVE.identity)
     assert site.found(NOW + HOUR) == []
     found = site.one(NOW + 2 * DAY)
     assert found.matter is Matter.UNSENT

@@ -10,7 +10,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.errors import Refused
-from pipeline.ledger import deliveries, holds, letters, messages, renewal, runs, story
+from pipeline.ledger import approvals, deliveries, holds, letters, messages, renewal, runs, story
 from pipeline.ledger.renewal import Renewal
 from pipeline.ledger.runs import Opening, Run
 from pipeline.letter import Letter
@@ -156,7 +156,7 @@ def test_a_rehearsal_does_not_stand_in_the_way_and_is_not_repeated_of_itself(
 
 
 def test_an_approved_run_is_not_refreshed(db: Database, ready: Run) -> None:
-    runs.approve(db, ready, person="Bob", now=NOW)
+    approvals.approve(db, ready, person="Bob", login="bob", now=NOW)
     with pytest.raises(Refused, match=r"approved as they stand by Bob.*letters cancel 2020"):
         renewed(db, ready, letter("A"))
     assert live_run(db) == ready

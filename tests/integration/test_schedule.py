@@ -22,7 +22,7 @@ from pipeline.dispatch import Outbox
 from pipeline.display.console import out
 from pipeline.display.schedule import Teller
 from pipeline.errors import Misconfigured, Unavailable
-from pipeline.ledger import holds, messages, runs, starts, story
+from pipeline.ledger import approvals, holds, messages, runs, starts, story
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
@@ -147,7 +147,9 @@ class Office:
 
     def approve(self, person: str) -> None:
         sender = self.pipeline.outbox.sender.identity
-        runs.approve(self.db, self.run, person=person, now=DISPATCH, sender=sender)
+        approvals.approve(
+            self.db, self.run, person=person, login=person.casefold(), now=DISPATCH, sender=sender
+        )
 
     def by_hand(self) -> None:
         run.annual_run(self.pipeline, self.engine, 2020, person="tester", progress=Silence())

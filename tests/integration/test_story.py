@@ -13,7 +13,7 @@ from pipeline.database import Database
 from pipeline.delivery import Accepted, Deferred, Lost, Mode, NotTried, Rejected, Reply, State
 from pipeline.display.happened import happened
 from pipeline.display.story import following, print_story
-from pipeline.ledger import deliveries, holds, messages, runs, story
+from pipeline.ledger import approvals, deliveries, holds, messages, story
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.runs import Run
 from tests.integration.test_ledger import (
@@ -78,6 +78,7 @@ def facts(db: Database, run: Run, mode: Mode = Mode.LIVE, **more: Any) -> dict[s
         "mode": mode.value,
         "only_to_domains": (),
         "paused": None,
+        "approvals_wanted": 0,
         **more,
     }
 
@@ -96,20 +97,20 @@ def told(db: Database, run: Run) -> list[str]:
 
 
 def test_from_the_statistics_to_the_relay_each_attempt_is_one_line(db: Database, run: Run) -> None:
-    runs.approve(db, run, person="Ann", now=NOW)
-    chief, link = claim(db, run), claim(db, run)
-    intend(db, chief)
-    settle(db, chief, Accepted(reply=Reply(code=250, text="Ok: queued as Q1"), queue_id="Q1"))
-    settle(db, link, Deferred(reply=Reply(code=450, text="greylisted")))
-    link = claim(db, run, 6)
-    intend(db, link, 6)
+    approvals.approve(db, run, person="Ann", login="ann", now=NOW)
+    chief, link = claim(db, run, 1), claim(db, run, 1)
+    intend(db, chief, 1)
+    settle(db, chief, Accepted(reply=Reply(code=250, text="Ok: queued as Q1"), queue_id="Q1"), 1)
+    settle(db, link, Deferred(reply=Reply(code=450, text="greylisted")), 1)
+    link = claim(db, run, 7)
+    intend(db, link, 7)
     assert told(db, run)[-1] == f"Being sent, by process 4711 on mail1: {LINK}"
-    settle(db, link, Rejected(reply=Reply(code=550, text="no such user")), 6)
+    settle(db, link, Rejected(reply=Reply(code=550, text="no such user")), 7)
     assert told(db, run) == [
         "The year's letters were composed by tester.",
         "The letter was made and proved: 3 pages.",
         f"To be sent to {CHIEF} (chief) and in copy {LINK} (link).",
-        "The year's letters were approved by Ann.",
+        "Approved as it stands by Ann.",
         f"Taken by the relay relay.test:25: {CHIEF} | 250 Ok: queued as Q1",
         f"Put off by the relay, to be tried again: {LINK} | 450 greylisted",
         f"Refused for good by the relay: {LINK} | 550 no such user",
