@@ -39,6 +39,9 @@ def verify(
     makes a lost PDF again, in another folder: the ledger keeps all that its letter says, but only
     with the same LibreOffice and the same fonts does that come out as the same bytes.
 
+    Files of years that are forgotten (letters forget) must not be there: they are counted, and one
+    that is there all the same is named.
+
     Files that the ledger does not name are counted and listed. Letters (PDF) left behind by a run
     that was killed or that ran beside another are harmless. Messages that the ledger does not know
     of are not, nor is any file when it names none at all: the ledger may be an older copy, or
@@ -88,7 +91,9 @@ def export(
     are ISO 8601, in UTC.
 
     Names and addresses of people are in it, because that is its purpose: keep it as you keep those.
-    A file is made readable by you alone.
+    A file is made readable by you alone. Of a year that is forgotten (forgotten: since when) a
+    number stands for each address, the same throughout one letter, and what people and mail servers
+    have written is not there any more.
 
     UTF-8, with a byte order mark in a file (for Excel) and without on standard output. A cell that
     begins with = + - @, a tab or a line break gets an apostrophe before it, so that no spreadsheet

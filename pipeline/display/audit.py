@@ -18,6 +18,9 @@ _KINDS = {
 }
 
 
+_PAST = (Condition.FORGOTTEN, Condition.NOT_REMOVED)
+
+
 @dataclass(slots=True, kw_only=True)
 class Tally:
     """What was found: how many of each kind in which condition, and what is not sound.
@@ -35,7 +38,7 @@ class Tally:
 
     @property
     def names_any(self) -> bool:
-        """Whether the ledger names any file at all."""
+        """Whether the ledger names any file at all, or did before it was forgotten."""
         return any(self.counts[kind].total() for kind in _KINDS)
 
     @property
@@ -84,23 +87,41 @@ def print_audit(tally: Tally, year: int | None, archive: str) -> None:
     out.print(f"The archive {archive} against the ledger, {whole}", markup=False, style="bold")
     width = max(len(f"{tally.counts[kind].total():,}") for kind in _KINDS)
     for kind, (one_name, many) in _KINDS.items():
-        total, sound = tally.counts[kind].total(), tally.counts[kind][Condition.SOUND]
+        counts = tally.counts[kind]
+        sound, gone, left = (counts[one] for one in (Condition.SOUND, *_PAST))
+        total = counts.total() - gone - left
         if total:
             name = one_name if total == 1 else many
             well = "whole and unaltered" if sound == total else f"{sound:,} whole and unaltered"
             out.print(f"  {total:>{width},}  {name}, {well}", markup=False)
+        if gone:
+            name = one_name if gone == 1 else many
+            removed = f"; {left:,} not removed" if left else ""
+            out.print(f"  {gone:>{width},}  {name}, forgotten{removed}", markup=False)
     out.print()
     for one in tally.problems:
         _print_problem(one)
-    if tally.problems:
-        files = counted(len(tally.problems), "file needs", "files need")
+    lost = [one for one in tally.problems if one.condition is not Condition.NOT_REMOVED]
+    if lost:
+        files = counted(len(lost), "file needs", "files need")
         out.print(
             f"{files} a person. Put the very file back from a backup, then verify again. Nothing "
             "that was frozen is ever made anew: what was sent must stay what was sent.",
             style="bold red",
         )
+    elif tally.problems:
+        files = counted(len(tally.problems), "file", "files")
+        out.print(
+            f"{files} should not be there any more. To remove what is left: call letters forget "
+            "again; it goes on where it stopped.",
+            style="bold red",
+        )
     elif tally.names_any:
-        out.print("Every file that the ledger names is there and has its hash.", style="green")
+        some = any(tally.counts[kind][Condition.FORGOTTEN] for kind in _KINDS)
+        which = " and has not forgotten" if some else ""
+        out.print(
+            f"Every file that the ledger names{which} is there and has its hash.", style="green"
+        )
     else:
         out.print("The ledger names no files yet.")
     _print_foreign(tally)
