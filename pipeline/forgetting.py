@@ -97,14 +97,15 @@ def forget(
     found = forgetting.extent(db, before, statistics=statistics)
     years = forgetting.begin(db, found, person=person, now=now)
     letters = 0
-    progress.begin("Forgetting", sum(found.letters.values()) + found.pending)
-    try:
-        while some := forgetting.forget_some(db, now=now):
-            letters += some
-            for _ in range(some):
-                progress.advance()
-    finally:
-        progress.end()
+    if total := sum(found.letters.values()) + found.pending:
+        progress.begin("Forgetting", total)
+        try:
+            while some := forgetting.forget_some(db, now=now):
+                letters += some
+                for _ in range(some):
+                    progress.advance()
+        finally:
+            progress.end()
     mails = forgetting.forget_mails(db, before, now=now)
     officers, remarks = forgetting.forget_statistics(db, before) if statistics else (0, 0)
     log.info("letters.forgotten", letters=letters)
@@ -202,6 +203,8 @@ def _remove_files(pipeline: Pipeline, progress: Progress) -> tuple[int, bool, li
     if mails:
         names += (name for name, known in _listed(db, archive, "returned") if known)
     removed, versions = 0, False
+    if not names:
+        return 0, False, left
     progress.begin("Removing", len(names))
     try:
         for kept in archive.remove(names):

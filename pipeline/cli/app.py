@@ -56,6 +56,7 @@ _COMMANDS = (
     ("verify", "audit.verify", "Prove the archive against the ledger."),
     ("remake", "remake.remake", "Make a year's letters again from what was frozen, and compare."),
     ("export", "audit.export", "Account for a year: who was sent what, when, and what came of it."),
+    ("forget", "forget.forget", "Forget the people of old years: names, addresses, letters."),
     (
         "db upgrade",
         "machine.db_upgrade",

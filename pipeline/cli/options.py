@@ -74,6 +74,15 @@ EarlierYear = Annotated[
         help="The year whose settings a new edition starts from.",
     ),
 ]
+BeforeYear = Annotated[
+    int,
+    typer.Option(
+        "--before",
+        metavar="YEAR",
+        parser=_year,
+        help="The first year that is kept; all before it are meant.",
+    ),
+]
 YearOption = Annotated[
     int | None,
     typer.Option(

@@ -77,7 +77,7 @@ def print_findings(tally: Tally, looked_at: str, *, files: bool) -> None:
         line = f"{looked_at}: {' and '.join(told)}, worst first."
         out.print(line, markup=False, style="bold red" if faults else "bold yellow")
     else:
-        line = f"{looked_at}: everything on record fits together, and nothing is forgotten."
+        line = f"{looked_at}: everything on record fits together, and nothing was left lying."
         out.print(line, markup=False, style="bold green")
     if not files:
         out.print("The archive's files were not read.")

@@ -9,6 +9,7 @@ from pipeline.delivery import Mode, State
 from pipeline.display.console import counted, out, say, style_of
 from pipeline.evidence import Reading, Unsettled
 from pipeline.ledger.reports import CameBack, Moved, Waiting
+from pipeline.log import status_in
 from pipeline.london import LONDON
 from pipeline.report import Reason
 from pipeline.schema import Returned
@@ -150,13 +151,15 @@ def print_seen(seen: Sequence[Waiting], person: str, left: int) -> None:
 
 
 def changes(reading: Reading) -> list[tuple[str, bool]]:
-    """What a reading has changed, as sentences for a system's log, and whether one is urgent."""
+    """What a reading has changed, as sentences for a system's log, and whether one is urgent.
+
+    A log outlives what is forgotten: nobody's address is in them, and no word of a mail server.
+    """
     bounced = [one for one in reading.moved if one.target is State.BOUNCED]
     told = [
         (
-            f"Came back: the letter of {one.year} to {_whose(one)}{_rehearsed(one.mode)}, "
-            f"{one.recipient}: {_line(one.because).rstrip('.')}. "
-            f"letters show {one.authority} --year {one.year}",
+            f"Came back: the letter of {one.year} to {_whose(one)}{_rehearsed(one.mode)}"
+            f"{_code(one)}. What was said: letters show {one.authority} --year {one.year}",
             True,
         )
         for one in bounced[:SHOWN]
@@ -264,6 +267,11 @@ def _moment(at: datetime) -> str:
 
 def _whose(one: Any) -> str:
     return f"{one.name} ({one.authority})"
+
+
+def _code(one: Moved) -> str:
+    status = status_in(one.because)
+    return f" ({status})" if status else ""
 
 
 def _rehearsed(mode: Mode) -> str:

@@ -32,7 +32,7 @@ def print_letter(facts: Mapping[str, Any], *, console: Console = out) -> None:
     )
     if facts["withheld"]:
         console.print(f"Withheld: {facts['withheld']}", markup=False, style="bold yellow")
-    if facts["forgotten_at"]:
+    if facts.get("forgotten_at"):
         console.print("There is no PDF any more: it is forgotten.")
     elif facts["pdf"]:
         console.print(facts["pdf"], markup=False)
@@ -58,7 +58,7 @@ def print_story(facts: Mapping[str, Any]) -> None:
         say(out, f"Withheld since {since}{by}: {facts['withheld']}", style="bold yellow")
     if facts["fault"]:
         say(out, f"It cannot be made: {facts['fault']}", style="bold red")
-    if facts["forgotten_at"]:
+    if facts.get("forgotten_at"):
         since = moment(datetime.fromisoformat(facts["forgotten_at"]))
         say(
             out,
@@ -95,7 +95,7 @@ def _print_standing(facts: Mapping[str, Any]) -> None:
                 say(out, one_line(NO_SIGN.get(last, last)), indent=6)
     out.print()
     say(out, "What comes next", style="bold")
-    for step in ["Nothing: it is forgotten."] if facts["forgotten_at"] else following(facts):
+    for step in ["Nothing: it is forgotten."] if facts.get("forgotten_at") else following(facts):
         say(out, step, indent=2)
     out.print()
 
@@ -230,7 +230,7 @@ def _print_letter(facts: Mapping[str, Any]) -> None:
     if not facts["pdf"]:
         return
     say(out, "The letter", style="bold")
-    gone = facts["forgotten_at"] is not None
+    gone = facts.get("forgotten_at") is not None
     say(out, f"{facts['pdf']}, removed" if gone else facts["file"], indent=2)
     say(out, f"{counted(facts['pages'], 'page')}, SHA-256 {facts['sha256']}", indent=2)
     for one in facts["messages"]:

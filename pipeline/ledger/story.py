@@ -16,7 +16,12 @@ from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
 _CHUNK = 200
-_OF_A_RUN = (Event.RUN_OPENED, Event.RUN_PAUSED, Event.RUN_RESUMED)
+_OF_A_RUN = (
+    Event.RUN_OPENED,
+    Event.RUN_PAUSED,
+    Event.RUN_RESUMED,
+    Event.LETTERS_FORGOTTEN,
+)
 """What happens to a run and concerns each of its letters."""
 
 

@@ -136,7 +136,7 @@ def test_a_server_answers_prometheus(sent: Site) -> None:
 def test_the_whole_record_is_looked_at(sent: Site) -> None:
     well = sent.letters("check", "--ledger")
     assert well.stdout.splitlines()[-1] == (
-        "The record of all years: everything on record fits together, and nothing is forgotten."
+        "The record of all years: everything on record fits together, and nothing was left lying."
     )
     quick = sent.letters("check", "2020", "--ledger", "--quick")
     assert quick.stdout.splitlines()[-1] == "The archive's files were not read."
