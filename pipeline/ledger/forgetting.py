@@ -163,7 +163,9 @@ def begin(db: Database, found: Extent, *, person: str, now: datetime) -> Sequenc
         ).all()
         _refuse_unfinished(connection, found.before)
         years = sorted({row.year for row in rows})
-        if not rows and not (found.mails or found.officers or found.remarks):
+        begun = _begun(connection)
+        goes_on = begun is not None and begun.data["before"] >= found.before
+        if not rows and (goes_on or not (found.mails or found.officers or found.remarks)):
             return years  # to go on with what another call has begun is no beginning
         events.note(
             connection,
@@ -285,7 +287,7 @@ def end(db: Database, before: int, *, files: int, person: str, now: datetime) ->
                 Event.LETTERS_FORGOTTEN,
                 at=now,
                 person=person,
-                data={"before": before, "ended": begun, "files": files},
+                data={"before": before, "ended": begun.id, "files": files},
             )
 
 
@@ -420,7 +422,7 @@ def _size(connection: sa.Connection, run_id: int) -> tuple[int, int]:
     return letters or 0, deliveries or 0
 
 
-def _begun(connection: sa.Connection) -> int | None:
+def _begun(connection: sa.Connection) -> Any | None:
     """The event that a forgetting was begun with which has not come to its end; None if it has."""
     e = schema.events
     last = connection.execute(
@@ -429,7 +431,7 @@ def _begun(connection: sa.Connection) -> int | None:
         .order_by(e.c.id.desc())
         .limit(1)
     ).one_or_none()
-    return None if last is None or "ended" in last.data else last.id
+    return None if last is None or "ended" in last.data else last
 
 
 # ---- what has to be done first
