@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING
 
 from pipeline import home, log, migrate
 from pipeline.address import is_loopback, split_mailbox
@@ -27,6 +28,9 @@ from pipeline.run import Pipeline
 from pipeline.settings import Settings, faults
 from pipeline.settings.mailboxes import imap_folder
 from pipeline.transport import Relay
+
+if TYPE_CHECKING:
+    from pipeline.convert import Converter
 
 _FAILURES = ("FAILURE", "DELAY")
 
@@ -230,25 +234,32 @@ def pipeline(settings: Settings, *, writes: bool, at_once: bool = True) -> Itera
 
 
 @contextmanager
-def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
-    """One lane for preparing letters, with a LibreOffice of its own; closed at the end."""
-    from pipeline.convert import Converter, Lane, find_office, find_sandbox
-    from pipeline.proof import Names
-    from pipeline.template import compile_template
+def converter(settings: Settings) -> "Iterator[Converter]":
+    """A LibreOffice of one's own, as the settings say; closed at the end."""
+    from pipeline.convert import Converter, find_office, find_sandbox
 
-    archive = open_archive(settings)
-    data = archive.get(job.template, job.template_sha256)
     with Converter(
         find_office(),
         timeout=settings.convert.timeout,
         memory=settings.convert.memory_mb * 1_000_000,
         sandbox=find_sandbox(settings.convert.sandbox),
-    ) as converter:
+    ) as one:
+        yield one
+
+
+@contextmanager
+def preparer(settings: Settings, job: Job) -> Iterator[Preparer]:
+    """One lane for preparing letters, with a LibreOffice of its own; closed at the end."""
+    from pipeline.convert import Lane
+    from pipeline.proof import Names
+    from pipeline.template import compile_template
+
+    archive = open_archive(settings)
+    data = archive.get(job.template, job.template_sha256)
+    with converter(settings) as office:
         yield Preparer(
             template=compile_template(data, fields=MERGE_FIELDS),
-            converter=(
-                Lane(converter, told=_lane_left) if settings.convert.lane == "auto" else converter
-            ),
+            converter=Lane(office, told=_lane_left) if settings.convert.lane == "auto" else office,
             archive=archive,
             names=Names(job.names),
             dated=job.dated,

@@ -33,6 +33,8 @@ _COMMANDS = (
     ("check", "check.check", "Look at everything that a run leans on, and say what to mend."),
     ("run", "year.run_year", "Make and send a year's letters, or go on with them."),
     ("prepare", "year.prepare", "Make a year's letters, and send nothing."),
+    ("proof", "proof.proof", "A year's letters to page through, before somebody approves them."),
+    ("test", "trial.trial", "Send some letters to yourself, to see how they arrive."),
     ("approve", "approve.approve", "Approve a year's letters, or some of them, as they stand."),
     ("send", "year.send", "Send what is prepared of a year, or go on sending."),
     ("status", "year.status", "How a year stands, and what needs a person."),
@@ -97,6 +99,7 @@ app = typer.Typer(
       letters import FOLDER    bring the year's statistics in
       letters check            is everything there that a run needs?
       letters prepare 2020     make and prove every letter; nothing is sent
+      letters proof 2020       page through them, with the checks on top
       letters approve 2020     where the settings ask for it
       letters send 2020        send them, and record what came of it
       letters status 2020      how it stands, and what needs a person

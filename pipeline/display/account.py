@@ -1,13 +1,13 @@
 """A year's account as CSV, for a spreadsheet, or as JSON; written as it comes."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, BinaryIO
 
-from pipeline.display.console import harmless, harmless_json
+from pipeline.display.console import harmless_json
+from pipeline.display.sheet import Sheet
 from pipeline.ledger.account import Entry
 
 COLUMNS = (
@@ -47,19 +47,6 @@ COLUMNS = (
 )
 """The columns, in their order: who, what came of it, when, by which message, with which file."""
 
-# The last four are what a keyboard for Chinese or Japanese writes, and are understood likewise.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-
-
-class _Lines:
-    """What the csv module writes lines of text to."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def write(self, text: str) -> None:
-        self._file.write(text.encode())
-
 
 def write_csv(entries: Iterable[Entry], file: BinaryIO, *, marked: bool) -> int:
     """One line for each entry below a line of names; how many there were.
@@ -67,16 +54,10 @@ def write_csv(entries: Iterable[Entry], file: BinaryIO, *, marked: bool) -> int:
     UTF-8, with a byte order mark if `marked`. A cell that a spreadsheet would take for a formula
     gets an apostrophe before it, and what a terminal would obey is replaced.
     """
-    if marked:
-        file.write(b"\xef\xbb\xbf")
-    # Whatever is text stands in quotes: a spreadsheet set to another separator keeps it whole.
-    writer = csv.writer(_Lines(file), quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerow(COLUMNS)
-    number = 0
-    for number, entry in enumerate(entries, 1):  # noqa: B007 - the last number is the answer
-        facts = _plain(entry)
-        writer.writerow([_cell(facts[column]) for column in COLUMNS])
-    return number
+    sheet = Sheet(file, COLUMNS, marked=marked)
+    for entry in entries:
+        sheet.add(_plain(entry))
+    return sheet.rows
 
 
 def write_json(entries: Iterable[Entry], file: BinaryIO) -> int:
@@ -100,17 +81,3 @@ def _plain(entry: Entry) -> dict[str, Any]:
         name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
         for name, value in asdict(entry).items()
     }
-
-
-def _cell(value: Any) -> str | int:
-    match value:
-        case None:
-            return ""
-        case int():
-            return value
-        case list() | tuple():
-            text = "; ".join(value)
-        case _:
-            text = str(value)
-    text = harmless(text)
-    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -59,15 +59,15 @@ def print_approved(
 def still_lacking(year: int, standing: Standing) -> str:
     """How many people must approve how many letters before these are sent, in a sentence."""
     people = counted(standing.wanted, "more person", "more people")
-    if not standing.approved:
-        return f"{people} must approve before anything is sent: letters approve {year}"
     letters = counted(standing.lacking, "letter")
-    them = "it is" if standing.lacking == 1 else "they are"
-    return (
-        f"{letters} still {'lacks' if standing.lacking == 1 else 'lack'} approval, and {people} "
-        f"must approve before {them} sent: letters approve {year}. "
-        f"{counted(standing.approved, 'letter')} may go."
-    )
+    they = "it is" if standing.lacking == 1 else "they are"
+    others = ""
+    if standing.approved:
+        one = standing.approved == 1
+        others = (
+            f". {standing.approved:,} {'other is' if one else 'others are'} approved and may go"
+        )
+    return f"{people} must approve {letters} before {they} sent: letters approve {year}{others}"
 
 
 def print_voided(lost: Sequence[Voided]) -> None:

@@ -41,6 +41,11 @@ _REPORTS = {
     "expanded": "A report came back: handed on to several people",
     "auto_reply": "An automatic answer came back, which changes nothing",
 }
+_TESTS = {
+    "accepted": "taken by the mail server",
+    "rejected": "refused",
+    "deferred": "put off, and not tried again",
+}
 _UNTOLD = frozenset({"delivery_moved", "message_frozen"})
 
 
@@ -147,6 +152,9 @@ def _told(
         text = f"{planned[:1].upper()}{planned[1:]}"
     elif event["kind"] == "resend_requested":
         text = f"Asked for again{by}: {_to_be(event, messages)}"
+    elif event["kind"] == "test_sent":
+        came = _TESTS.get(str(event["outcome"]), "not sent")
+        text = f"Sent as a test{by}, to {', '.join(event.get('recipients', ['somebody']))}: {came}."
     elif event["kind"] == "report_noted":
         report = str(event["report"])
         text = f"{_REPORTS.get(report, report.capitalize())}: {_recipient(event, deliveries)}"
