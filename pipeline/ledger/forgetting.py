@@ -31,9 +31,9 @@ FORGOTTEN = "(forgotten)"
 
 STAYS = frozenset(
     {"approvals_ended", "attempt", "before", "by_run", "changed", "deliveries", "digest", "due_at"}
-    | {"eml", "from", "kept", "kind", "letters", "login", "mail", "matched_by", "mode", "pages"}
-    | {"pdf", "relay", "report", "resend_of", "revision", "sha256", "shared", "status", "step"}
-    | {"template_sha256", "to", "year"}
+    | {"eml", "from", "kept", "kind", "letters", "login", "mail", "matched_by", "message", "mode"}
+    | {"outcome", "pages", "pdf", "relay", "report", "resend_of", "revision", "sha256", "shared"}
+    | {"status", "step", "template_sha256", "to", "year"}
 )
 """What stays of an event's data; the trigger on events (migration 0010) knows the same names."""
 
@@ -332,18 +332,26 @@ def any_mail(db: Database) -> bool:
 
 
 def message_ids(db: Database, ids: Sequence[str], before: int | None) -> set[str]:
-    """Which of these Message-IDs are of letters before a year, or without one of forgotten ones."""
-    m, table, r = schema.messages, schema.letters, schema.runs
+    """Which of these Message-IDs are of letters before a year, or without one of forgotten ones.
+
+    Tests of a letter are meant as well: they hold the same words.
+    """
+    m, table, r, e = schema.messages, schema.letters, schema.runs, schema.events
     wanted = r.c.forgotten_at.is_not(None) if before is None else r.c.year < before
+    of_test = e.c.data["message"].as_string()
     with db.read() as connection:
-        return set(
-            connection.scalars(
-                sa.select(m.c.message_id)
-                .join(table, table.c.id == m.c.letter_id)
-                .join(r, r.c.id == table.c.run_id)
-                .where(m.c.message_id.in_(ids), wanted)
-            )
-        )
+        sent = connection.scalars(
+            sa.select(m.c.message_id)
+            .join(table, table.c.id == m.c.letter_id)
+            .join(r, r.c.id == table.c.run_id)
+            .where(m.c.message_id.in_(ids), wanted)
+        ).all()
+        tried = connection.scalars(
+            sa.select(of_test)
+            .join(r, r.c.id == e.c.run_id)
+            .where(e.c.kind == Event.TEST_SENT.value, of_test.in_(ids), wanted)
+        ).all()
+    return {*sent, *tried}
 
 
 # ---- what is meant

@@ -223,6 +223,25 @@ def _send_live(past: Past) -> None:
         refused = True
 
 
+def _test(past: Past) -> None:
+    """A test of a letter was sent, and kept on this machine: it names whom the letter is for."""
+    one = past.letter(STEVENAGE)
+    with past.db.write() as connection:
+        events.note(
+            connection,
+            Event.TEST_SENT,
+            at=now(),
+            run_id=past.run.id,
+            letter_id=one.id,
+            person="Ann",
+            data={"recipients": ["ann@office.example"], "outcome": "accepted", "message": "<7@t>"},
+        )
+    to = one.recipients[0]["address"]
+    (past.folder / "captured" / "new" / "7").write_bytes(
+        f"Delivered-To: ann@office.example\r\nMessage-ID: <7@t>\r\n\r\n{to}\r\n".encode()
+    )
+
+
 def _freeze(past: Past, claimed: Claim) -> None:
     one = messages.read(past.db, claimed.message_id)
     if one.eml is None:
@@ -344,6 +363,7 @@ def past(db: Database, tmp_path: Path) -> Past:
         db, past.run, past.letter(HARTLEPOOL).id, because=WORDS[1], person="Ann", now=now()
     )
     run.send(past.pipeline, past.run, progress=Watched())
+    _test(past)
     _send_live(past)
     asked = Request(reason=WORDS[0], person="Ann", key=WORDS[2])
     assert messages.resend(db, past.letter(STEVENAGE).id, LIVE, asked, now=now()).new
