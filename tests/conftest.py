@@ -32,6 +32,7 @@ _TOGETHER = {
     "tests/acceptance/test_verify.py": "verify",
     "tests/integration/test_accessible.py": "accessible",
     "tests/integration/test_dask.py": "dask",
+    "tests/integration/test_forgetting.py": "forgetting",
     "tests/integration/test_s3.py": "s3",
 }
 """Where tests begin whose costly set-up is one, and what they have in common.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from pipeline import audit, evidence, forgetting, importer, remaking, run, schema
+from pipeline import audit, evidence, forgetting, home, importer, migrate, remaking, run, schema
 from pipeline.archive import Archive, letter_name, message_name
 from pipeline.audit import Condition, Kind
 from pipeline.database import Database
@@ -59,6 +59,7 @@ from tests.acceptance.site import part_of_the_sample
 from tests.integration.test_audit import Office, Watched
 from tests.integration.test_evidence import Delivery, reported
 from tests.integration.test_ledger import LEASE, letter, opened, prepare_all
+from tests.postgres import PostgresServer
 
 TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates"
 CODES = ("E07000243", "E07000103", "E06000001", "E06000002", "E06000003", "E06000004")
@@ -106,6 +107,7 @@ class Past:
     pipeline: Pipeline
     folder: Path
     people: set[str] = field(default_factory=set)
+    url: str = ""
 
     @property
     def db(self) -> Database:
@@ -319,12 +321,12 @@ def _pipeline(db: Database, folder: Path) -> Pipeline:
     )
 
 
-@pytest.fixture
-def past(db: Database, tmp_path: Path) -> Past:
-    past = Past(pipeline=_pipeline(db, tmp_path), folder=tmp_path)
+def _lived(db: Database, folder: Path) -> Past:
+    """The year, from its data to its end."""
+    past = Past(pipeline=_pipeline(db, folder), folder=folder)
     importer.import_from(
         db,
-        part_of_the_sample(tmp_path / "data", CODES),
+        part_of_the_sample(folder / "data", CODES),
         replace=False,
         record=lambda *_: None,
     )
@@ -373,6 +375,44 @@ def past(db: Database, tmp_path: Path) -> Past:
     with db.write() as connection:
         connection.execute(sa.update(o).values(active_to=date(2020, 12, 31)))
     return past
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def lived(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Past, str]]:
+    """The year once for each kind of database, to be copied; nobody may be connected to it."""
+    folder = tmp_path_factory.mktemp("past")
+    if request.param == "sqlite":
+        name = f"sqlite:///{folder}/letters.db"
+        db = Database(name)
+        migrate.upgrade(db)
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        name = server.create(template=request.getfixturevalue("migrated"))
+        db = Database(server.url(name))
+    past = _lived(db, folder)
+    db.close()
+    yield past, name
+    if request.param != "sqlite":
+        server.drop(name)
+
+
+@pytest.fixture
+def past(lived: tuple[Past, str], request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Past]:
+    whole, name = lived
+    folder = tmp_path / "past"
+    shutil.copytree(whole.folder, folder)
+    url, dropped = f"sqlite:///{folder}/letters.db", None
+    if not name.startswith("sqlite"):
+        server: PostgresServer = request.getfixturevalue("postgres")
+        dropped = server.create(template=name)
+        url = server.url(dropped)
+    db = Database(url)
+    yield Past(pipeline=_pipeline(db, folder), folder=folder, people=whole.people, url=url)
+    db.close()
+    if dropped is not None:
+        server.drop(dropped)
 
 
 def entries(past: Past) -> list[Mapping[str, Any]]:
@@ -579,12 +619,10 @@ Past(pipeline=_pipeline(Database(sys.argv[1]), folder), folder=folder).forget(pr
 """
 
 
-def test_a_process_killed_among_the_files_leaves_what_the_next_one_removes(
-    past: Past, db_url: str
-) -> None:
+def test_a_process_killed_among_the_files_leaves_what_the_next_one_removes(past: Past) -> None:
     before = past.files()
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, db_url, str(past.folder)],
+        [sys.executable, "-c", KILLED, past.url, str(past.folder)],
         cwd=TEMPLATES.parent,
         check=False,
     )
@@ -758,8 +796,6 @@ def test_nothing_is_forgotten_with_a_ledger_that_may_be_a_copy(small: Past) -> N
     small.pipeline = replace(small.pipeline, outbox=replace(small.pipeline.outbox, mark=mark))
     holds.withhold_unsent(small.db, small.run, because="no", person="Ann", now=now())
     other = Database(f"sqlite:///{small.folder}/other.db")
-    from pipeline import home, migrate  # noqa: PLC0415
-
     migrate.upgrade(other)
     home.require(other, mark, now=now())
     other.close()
