@@ -746,3 +746,38 @@ def test_what_the_settings_say_of_a_bucket_is_used(
     ) as raised:
         load(config)
     assert "archive.access_key and archive.secret_key_file belong together" in str(raised.value)
+
+
+def test_what_is_to_be_forgotten_is_deleted_and_nothing_else(
+    archive: Archive, store: Store, way: Way, bucket: str
+) -> None:
+    other = letter_name(2020, "E07000103", "Watford Borough Council", HASH)
+    archive.put(NAME, DATA)
+    archive.put(other, DATA)
+    gone = "2020/messages/never-there.eml"
+    way.faults.append(refused(503, "SlowDown"))
+    assert list(archive.remove([NAME, gone])) == [False, False]
+    assert store.keys(bucket) == [f"{PREFIX}/{other}"]
+    assert way.methods.count("DELETE") == 3
+    for name in ("../x", "/x", "2020/../../x", ""):
+        with pytest.raises(Refused, match="nothing outside it is removed"):
+            list(archive.remove([name]))
+    way.faults.append(refused(403, "AccessDenied", "Access Denied"))
+    with pytest.raises(Unavailable) as error:
+        list(archive.remove([other]))
+    assert "cannot be removed: it is not allowed. Let these credentials delete it" in unsaid(
+        error.value
+    )
+    assert store.keys(bucket) == [f"{PREFIX}/{other}"]
+    way.asked.clear()
+
+
+def test_a_bucket_that_keeps_versions_says_so_of_what_is_deleted(store: Store, way: Way) -> None:
+    bucket = store.make_bucket()
+    enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    assert store.ask("PUT", f"/{bucket}?versioning", enabled.encode()).status < 300
+    archive = by(way, bucket)
+    archive.put(NAME, DATA)
+    assert list(archive.remove([NAME])) == [True]
+    assert not archive.exists(NAME)
+    way.asked.clear()
