@@ -86,6 +86,26 @@ def test_names_are_listed_and_beginnings_read(url: str) -> None:
             archive.beginning(gone, 4)
 
 
+def test_what_is_to_be_forgotten_is_removed_and_nothing_else(url: str) -> None:
+    archive = Archive(url)
+    for name in ("2020/a.pdf", "2020/messages/a.eml", "2021/a.pdf"):
+        archive.put(name, DATA)
+    gone = ["2020/a.pdf", "2020/b.pdf", "2019/a.pdf", "2020/messages/a.eml"]
+    assert list(archive.remove(gone)) == [False] * 4
+    assert list(archive.names()) == ["2021/a.pdf"]
+    for name in ("../x", "2021/../../x", "/etc/passwd", ""):
+        with pytest.raises(Refused, match="nothing outside it is removed"):
+            list(archive.remove(["2020/a.pdf", name]))
+    archive.put("2020/a.pdf", DATA)  # may come again
+
+
+def test_what_cannot_be_removed_is_said(tmp_path: Path) -> None:
+    archive = Archive(str(tmp_path))
+    (tmp_path / "2020" / "a.pdf").mkdir(parents=True)
+    with pytest.raises(Unavailable, match=r"2020/a\.pdf cannot be removed: .*run this again\.$"):
+        list(archive.remove(["2020/a.pdf"]))
+
+
 def test_a_folder_that_is_not_there_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"There is no archive at .*nowhere\. If it lies"):
         Archive(str(tmp_path / "nowhere")).require()

@@ -5,8 +5,10 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -851,6 +853,41 @@ def test_an_archive_that_is_away_is_not_taken_to_be_empty(past: Past) -> None:
     aside.rename(past.archive)
     past.forget()
     past.is_forgotten()
+
+
+def test_of_forgetting_and_sending_again_at_once_one_sees_the_other(small: Past) -> None:
+    messages.plan(small.db, small.run.id, LIVE, now=now())
+    for _ in range(4):
+        take(small, Mode.LIVE, OK)
+    one = small.letter("A")
+    both = threading.Barrier(2)
+
+    def send_again() -> str:
+        both.wait()
+        try:
+            asked = Request(reason="r", person="Ann")
+            assert messages.resend(small.db, one.id, LIVE, asked, now=now()).new
+        except Refused as refused:
+            return str(refused)
+        return ""
+
+    def forget() -> str:
+        both.wait()
+        try:
+            assert small.forget().letters == 2
+        except Refused as refused:
+            return str(refused)
+        return ""
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(each) for each in (send_again, forget)]
+        not_sent, not_forgotten = (each.result() for each in done)
+    if not_sent:
+        assert ("were forgotten" in not_sent, not_forgotten) == (True, "")
+    else:
+        assert "still to be made" in not_forgotten
+    open_ = story.summary(small.db, small.run, Mode.LIVE).deliveries[State.QUEUED.value]
+    assert (open_ > 0) == (not_sent == "")
 
 
 def test_what_comes_back_after_that_is_noted_without_words(small: Past) -> None:
