@@ -7,7 +7,7 @@ import typer
 
 from pipeline import bootstrap, forgetting
 from pipeline.cli.finding import agreed, at_terminal
-from pipeline.cli.options import AsJson, BeforeYear, By, Config, person, settings_now
+from pipeline.cli.options import AsJson, BeforeYear, Config, person, settings_now
 from pipeline.display.console import err, print_json
 from pipeline.display.forgetting import (
     forgotten_facts,
@@ -19,11 +19,16 @@ from pipeline.display.progress import watching
 from pipeline.errors import Refused
 from pipeline.forgetting import Look
 
+ByWhom = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who does this; without it, it is only shown."),
+]
+
 
 def forget(
     before: BeforeYear,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    by: By = None,
+    by: ByWhom = None,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
 ) -> None:
