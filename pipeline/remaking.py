@@ -100,8 +100,7 @@ def remake(
     `engine` is one that keeps its files in `target`, which must not be the run's own archive.
     Raises Refused for a run that is forgotten: there is nothing to make its letters from.
     """
-    if found.forgotten_at is not None and found.forgotten_by is not None:
-        raise Refused(hindrances.forgotten(found.year, found.forgotten_at, found.forgotten_by))
+    hindrances.refuse_forgotten(found)
     template = template_of(pipeline, found)
     name = run.template_name(found.template_sha256)
     target.put(name, template)

@@ -69,7 +69,7 @@ def letter(
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
         found = run_of(pipeline, year)
         row = letter_of(pipeline, found, authority)
-        _refuse_forgotten(found, row)
+        hindrances.refuse_forgotten(found)
         facts = _letter(pipeline.archive, found, row)
         if row.pdf is None:
             if as_json:
@@ -148,12 +148,6 @@ def show(
             print_json(facts)
         else:
             print_story(facts)
-
-
-def _refuse_forgotten(found: Run, row: Any) -> None:
-    if found.forgotten_at is not None and found.forgotten_by is not None:
-        told = hindrances.forgotten(found.year, found.forgotten_at, found.forgotten_by)
-        raise Refused(f"There is no letter to {row.authority_name} to look at. {told}")
 
 
 def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:

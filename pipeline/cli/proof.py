@@ -15,6 +15,7 @@ from pipeline.display.progress import watching
 from pipeline.display.proof import COLUMNS, facts, print_pack, row
 from pipeline.display.sheet import Sheet
 from pipeline.errors import Refused, Unavailable
+from pipeline.ledger import hindrances
 
 
 def proof(
@@ -56,6 +57,7 @@ def proof(
     place = folder.expanduser().absolute() if folder else settings.path(f"var/proof/{year}")
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         found = run_of(pipeline, year)
+        hindrances.refuse_forgotten(found)
         _make_folder(place)
         with watching(quiet=as_json) as watch, bootstrap.converter(settings) as office:
             part = place / f".{year}.rows"

@@ -64,8 +64,7 @@ def remake(
     log.begin(None)  # nobody's letters are made: a log that counts letters would be wrong
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         found = run_of(pipeline, year)
-        if found.forgotten_at is not None and found.forgotten_by is not None:
-            raise Refused(hindrances.forgotten(year, found.forgotten_at, found.forgotten_by))
+        hindrances.refuse_forgotten(found)
         codes = [_code(pipeline, found, one) for one in authorities or []]
         place = _made(pipeline, folder)
         target = settings.archive.model_copy(update={"url": str(place)})

@@ -70,6 +70,7 @@ def trial(
     found_all: list[Tried] = []
     with bootstrap.pipeline(settings, writes=True) as pipeline:
         found = run_of(pipeline, year)
+        hindrances.refuse_forgotten(found)
         run.refuse_elsewhere(pipeline)
         outside = hindrances.outside(
             "whoever tests", [{"address": one} for one in addresses], pipeline.outbox.only_to

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from pipeline import london, schema
 from pipeline.database import Database
 from pipeline.delivery import OPEN, Mode, State
+from pipeline.errors import Refused
 from pipeline.schema import Event
 
 LONDON = london.LONDON
@@ -85,6 +86,12 @@ def forgotten(year: int, at: datetime, by: str) -> str:
         "addresses and files are gone for good. What became of each letter is still on record: "
         f"letters status {year}, letters export {year}"
     )
+
+
+def refuse_forgotten(run: Any) -> None:
+    """Raise Refused for a `Run` that is forgotten: there is nothing of its letters to look at."""
+    if run.forgotten_at is not None:
+        raise Refused(forgotten(run.year, run.forgotten_at, run.forgotten_by))
 
 
 def paused(of: Any) -> str | None:
