@@ -109,7 +109,7 @@ def dispatch(
         log.warning("dispatch.recovered", run=run.id, year=run.year, deliveries=recovered)
     if outbox.mode is Mode.CAPTURE:
         _settle_captured(db, run, outbox.maildir)
-    if people:
+    if people or approvals.any_reissued(db, run):
         approvals.void_changed(db, run, outbox.sender.identity, now=_now())
     if only is None:
         messages.plan(db, run.id, outbox.sender, now=_now(), people=people)
@@ -531,7 +531,7 @@ class _Dispatch:
 
     def _recheck(self, message: messages.Message, now: datetime) -> None:
         """Raise _Unapproved for a letter that is not what people have approved, part by part."""
-        if not self._people:
+        if not self._people and message.revision == 1:
             return
         changed = approvals.recheck(
             self._db,

@@ -112,6 +112,7 @@ class Preparer:
                 fields["salutation"],
                 fields["noun"],
                 fields["succession"],
+                fields.get("replaces", ""),  # letters that were frozen before there was one
                 *fields["remarks"],
                 fields["signatory"],
                 *fields["signatory_posts"],

@@ -285,7 +285,19 @@ letters = sa.Table(
     sa.Column("withheld_at", Utc),  # while set, the letter is not sent
     sa.Column("withheld_because", sa.Text),
     sa.Column("forgotten_at", Utc),  # when its part of forgetting the run was done
+    sa.Column("replaces_id", sa.ForeignKey("letters.id")),  # the revision before, in a re-issue
+    sa.Column("reissued_because", sa.Text),
+    sa.Column("reissued_by", sa.Text),
+    sa.Column(
+        "superseded_at", Utc
+    ),  # a newer revision has taken its place: it is not sent any more
     sa.CheckConstraint("(withheld_at IS NULL) = (withheld_because IS NULL)", name="withheld_whole"),
+    sa.CheckConstraint(
+        "(replaces_id IS NULL) = (revision = 1)"
+        " AND (replaces_id IS NULL) = (reissued_because IS NULL)"
+        " AND (replaces_id IS NULL) = (reissued_by IS NULL)",
+        name="reissue_whole",
+    ),
     sa.UniqueConstraint("run_id", "authority_code", "revision"),
     sa.CheckConstraint("revision >= 1", name="revision"),
     sa.CheckConstraint("fault IS NULL OR pdf IS NULL", name="fault_or_pdf"),

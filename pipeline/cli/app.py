@@ -48,6 +48,7 @@ _COMMANDS = (
     ("resolve", "resolve.resolve", "Settle a letter's deliveries that are in doubt."),
     ("reports", "reports.reports", "Read what came back, and record what became of the letters."),
     ("refresh", "holds.refresh", "Take corrections of the statistics into a year that is open."),
+    ("reissue", "reissue.reissue", "Replace one letter after its figures were corrected."),
     ("pause", "holds.pause", "Stop sending a year's letters: the stop button."),
     ("resume", "holds.resume", "Let a paused year go on, or release a letter that was withheld."),
     ("cancel", "holds.cancel", "Cancel a year's run, or withhold one letter."),

@@ -63,6 +63,7 @@ def approve(
             codes = [letter_of(pipeline, found, one).authority_code for one in authority]
         approver, sender = person(by), pipeline.outbox.sender.identity
         lost = approvals.voided(pipeline.ledger, found, sender)
+        lacked = run.approvals_wanted(pipeline, found)
         done = approvals.approve(
             pipeline.ledger,
             found,
@@ -90,7 +91,9 @@ def approve(
             }
         )
     else:
-        print_approved(year, approver, done, standing, lost, people=settings.approval.people)
+        print_approved(
+            year, approver, done, standing, lost, asked=bool(settings.approval.people or lacked)
+        )
 
 
 def _hexadecimal(typed: str | None) -> str:

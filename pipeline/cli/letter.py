@@ -19,7 +19,7 @@ from pipeline.cli.writing import STANDARD_OUTPUT, Force, output, whole_file
 from pipeline.display.console import err, out, print_json
 from pipeline.display.story import print_letter, print_story
 from pipeline.errors import Refused, Unavailable
-from pipeline.ledger import hindrances, story
+from pipeline.ledger import hindrances, reissues, story
 from pipeline.ledger.runs import Run
 from pipeline.message import pdf_filename
 
@@ -138,6 +138,10 @@ def show(
             "figures": row.figures,
             "recipients": row.recipients,
             **asdict(told),
+            "earlier_revisions": [
+                {**asdict(one), "superseded_at": one.superseded_at.isoformat(timespec="seconds")}
+                for one in reissues.earlier(pipeline.ledger, row)
+            ],
             "earlier_runs": story.earlier(pipeline.ledger, found, row.authority_code),
             "approvals_wanted": run.approvals_lacking(pipeline, found, row.id),
             "mode": pipeline.outbox.mode.value,

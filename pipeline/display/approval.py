@@ -17,9 +17,9 @@ def print_approved(
     standing: Standing,
     lost: Sequence[Voided],
     *,
-    people: int,
+    asked: bool,
 ) -> None:
-    """What somebody has just approved, and what is to come before the letters go."""
+    """What somebody has just approved, and what is to come; `asked` if any approval was."""
     if not done.letters:
         say(out, f"There is no letter of {year} to approve: none is made and may go.")
         return
@@ -50,7 +50,7 @@ def print_approved(
         print_voided(lost)
     if standing.wanted:
         say(out, still_lacking(year, standing), style="bold yellow")
-    elif not people:
+    elif not asked:
         say(out, "None was needed: approval.people is 0 in the settings.")
     if standing.approved or not standing.wanted:
         say(out, f"To send what is approved: letters send {year}")

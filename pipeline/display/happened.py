@@ -152,6 +152,8 @@ def _told(
         text = f"{planned[:1].upper()}{planned[1:]}"
     elif event["kind"] == "resend_requested":
         text = f"Asked for again{by}: {_to_be(event, messages)}"
+    elif event["kind"] == "letter_reissued":
+        text = f"Replaced{by}: revision {event['revision']} takes the place of the one before."
     elif event["kind"] == "test_sent":
         came = _TESTS.get(str(event["outcome"]), "not sent")
         text = f"Sent as a test{by}, to {', '.join(event.get('recipients', ['somebody']))}: {came}."

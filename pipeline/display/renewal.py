@@ -8,7 +8,7 @@ from pipeline.ledger.renewal import Change, Difference, Renewal
 _SHOWN = 20  # letters told one by one, before the rest is only counted
 _WIDTH = 60  # of a value, before it is cut
 
-_NAMES = {
+NAMES = {
     "upheld": "complaints upheld",
     "compliance": "compliance",
     "remedy": "satisfactory remedies",
@@ -18,6 +18,7 @@ _NAMES = {
     "average": "average of similar authorities in %",
     "averages": "averages in %",
 }
+"""What parts of a difference are called."""
 
 _WORDS = {"new": "gets a letter now", "gone": "gets no letter any more"}
 
@@ -30,7 +31,7 @@ def print_renewal(year: int, renewed: Renewal, *, dry_run: bool) -> None:
     if renewed.shared:
         out.print("For all letters alike:", style="bold")
         for one in renewed.shared:
-            _print_difference(one)
+            print_difference(one)
     for change in renewed.changes[:_SHOWN]:
         _print_change(change)
     if len(renewed.changes) > _SHOWN:
@@ -47,11 +48,12 @@ def _print_change(change: Change) -> None:
     told = f" {_WORDS[change.change]}" if change.change in _WORDS else ""
     out.print(f"{change.authority} {change.name}{told}", markup=False, style="bold")
     for one in change.differences:
-        _print_difference(one)
+        print_difference(one)
 
 
-def _print_difference(one: Difference) -> None:
-    what = ", ".join(_NAMES.get(part, part.replace("_", " ")) for part in one.what.split("."))
+def print_difference(one: Difference) -> None:
+    """What one value was and is."""
+    what = ", ".join(NAMES.get(part, part.replace("_", " ")) for part in one.what.split("."))
     out.print(f"  {what}: {_value(one.before)} becomes {_value(one.after)}", markup=False)
 
 

@@ -56,6 +56,14 @@ def print_story(facts: Mapping[str, Any]) -> None:
         by = f" by {facts['withheld_by']}" if facts["withheld_by"] else ""
         since = moment(datetime.fromisoformat(facts["withheld_at"]))
         say(out, f"Withheld since {since}{by}: {facts['withheld']}", style="bold yellow")
+    for one in facts.get("earlier_revisions", ()):
+        since = moment(datetime.fromisoformat(one["superseded_at"]))
+        say(
+            out,
+            f"Revision {one['revision'] + 1} replaces revision {one['revision']} since {since}, by "
+            f"{one['by']}: {one['because']}",
+            style="yellow",
+        )
     if facts["fault"]:
         say(out, f"It cannot be made: {facts['fault']}", style="bold red")
     if facts.get("forgotten_at"):

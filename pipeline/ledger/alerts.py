@@ -333,6 +333,7 @@ def faults(db: Database) -> dict[int, Pressing]:
         r.c.forgotten_at.is_(None),
         table.c.fault.is_not(None),
         table.c.withheld_at.is_(None),
+        table.c.superseded_at.is_(None),
     )
     with db.read() as connection:
         rows = connection.execute(
@@ -378,6 +379,7 @@ def troubled(
             r.c.cancelled_at.is_(None),
             r.c.forgotten_at.is_(None),
             table.c.withheld_at.is_(None),
+            table.c.superseded_at.is_(None),
             d.c.message_id.in_(latest.group_by(m.c.letter_id)),
         )
         source = d.join(table, table.c.id == d.c.letter_id).join(r, r.c.id == table.c.run_id)

@@ -201,13 +201,15 @@ def standing(
     Only letters count of which something is still to be sent, or that are still to be made.
     """
     wanted = lacking = approved = 0
-    if people:
-        with db.read() as connection:
-            for row, logins, _ in _held_against(connection, run, sender, to_go=mode):
-                short = people - len(logins) if row.pdf is not None else people
-                wanted = max(wanted, short)
-                lacking += short > 0
-                approved += short <= 0
+    with db.read() as connection:
+        for row, logins, _ in _held_against(
+            connection, run, sender, to_go=mode, reissued=not people
+        ):
+            needed = _needed(row, people)
+            short = needed - len(logins) if row.pdf is not None else needed
+            wanted = max(wanted, short)
+            lacking += short > 0
+            approved += short <= 0
     return Standing(wanted=wanted, lacking=lacking, approved=approved)
 
 
@@ -224,11 +226,9 @@ def approvers_of_any(connection: sa.Connection, run: Run, sender: Sequence[str] 
 
 def lacking(db: Database, letter_id: int, run: Run, people: int, sender: Sequence[str] = ()) -> int:
     """How many more people have to approve this one letter as it stands before it may be sent."""
-    if not people:
-        return 0
     with db.read() as connection:
-        for _, logins, _ in _held_against(connection, run, sender, letter_id=letter_id):
-            return max(0, people - len(logins))
+        for row, logins, _ in _held_against(connection, run, sender, letter_id=letter_id):
+            return max(0, _needed(row, people) - len(logins))
     return people
 
 
@@ -300,11 +300,10 @@ def void(
         )
 
 
-def enough(
-    letter: sa.ColumnElement[Any], people: int | sa.ColumnElement[Any]
-) -> sa.ColumnElement[bool]:
-    """That enough people have approved the letter of this id, for all that is on record.
+def may_go(table: sa.Table, people: int | sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    """That so many people have approved a letter of this table, for all that is on record.
 
+    Where nobody is asked to (0), a letter that replaces one that was sent needs one all the same.
     Whether they approved it as it stands is for `void_changed`, and for `recheck` at the last
     moment.
     """
@@ -313,10 +312,31 @@ def enough(
         sa.select(sa.func.count(a.c.login.distinct()))
         .select_from(al)
         .join(a, a.c.id == al.c.approval_id)
-        .where(al.c.letter_id == letter, al.c.voided_at.is_(None))
+        .where(al.c.letter_id == table.c.id, al.c.voided_at.is_(None))
         .scalar_subquery()
     )
+    if isinstance(people, int) and not people:
+        return sa.or_(table.c.revision == 1, given >= 1)
     return given >= people
+
+
+def any_reissued(db: Database, run: Run) -> bool:
+    """Whether any letter of the run replaces another."""
+    with db.read() as connection:
+        return bool(
+            connection.scalar(
+                sa.select(
+                    sa.exists().where(
+                        schema.letters.c.run_id == run.id, schema.letters.c.revision > 1
+                    )
+                )
+            )
+        )
+
+
+def _needed(letter: Any, people: int) -> int:
+    """How many people have to approve a letter: somebody has to say that one is replaced."""
+    return max(people, 1) if letter.revision > 1 else people
 
 
 def recheck(
@@ -343,6 +363,7 @@ def recheck(
                     .where(al.c.approval_id == one.approval_id, al.c.letter_id == row.id)
                     .values(voided_at=now, voided_because=" ".join(because))
                 )
+            people = _needed(row, people)
     return [] if len(matching) >= people else list(dict.fromkeys(changed)) or ["letter"]
 
 
@@ -374,8 +395,11 @@ def _held_against(
     *,
     to_go: Mode | None = None,
     letter_id: int | None = None,
+    reissued: bool = False,
 ) -> Iterator[tuple[Any, set[str], list[tuple[Any, list[str]]]]]:
     """Each letter that may go, the logins that have approved it as it stands, and who no more.
+
+    With `reissued` only letters that replace one.
 
     Whether its text has changed is not looked at here: it is frozen when the run is opened, and
     `recheck` looks at it. With `to_go` only letters of which something is to be sent in this mode.
@@ -387,6 +411,7 @@ def _held_against(
             table.c.id,
             table.c.authority_code,
             table.c.authority_name,
+            table.c.revision,
             table.c.pdf,
             table.c.pdf_sha256,
             table.c.recipients,
@@ -399,12 +424,19 @@ def _held_against(
         .select_from(table)
         .outerjoin(al, sa.and_(al.c.letter_id == table.c.id, al.c.voided_at.is_(None)))
         .outerjoin(a, a.c.id == al.c.approval_id)
-        .where(table.c.run_id == run.id, table.c.withheld_at.is_(None), table.c.fault.is_(None))
+        .where(
+            table.c.run_id == run.id,
+            table.c.withheld_at.is_(None),
+            table.c.superseded_at.is_(None),
+            table.c.fault.is_(None),
+        )
         .order_by(table.c.id, al.c.approval_id)
         .execution_options(yield_per=_CHUNK)
     )
     if letter_id is not None:
         select = select.where(table.c.id == letter_id)
+    if reissued:
+        select = select.where(table.c.revision > 1)
     if to_go is not None:
         # As sets, each read once: asked of every letter they would take minutes.
         begun = sa.select(m.c.letter_id).where(m.c.mode == to_go.value, m.c.resend_of.is_(None))
@@ -478,6 +510,7 @@ def _looked_at(
             table.c.run_id == run.id,
             table.c.pdf.is_not(None),
             table.c.withheld_at.is_(None),
+            table.c.superseded_at.is_(None),
         )
         .order_by(table.c.authority_code, table.c.revision)
         .execution_options(yield_per=_CHUNK)
@@ -562,6 +595,7 @@ def _refuse_unmade(connection: sa.Connection, run: Run, codes: Collection[str] |
         table.c.pdf.is_(None),
         table.c.fault.is_(None),
         table.c.withheld_at.is_(None),
+        table.c.superseded_at.is_(None),
     )
     if codes is not None:
         unmade = sa.and_(unmade, table.c.authority_code.in_(codes))
@@ -600,6 +634,7 @@ def _left_out(connection: sa.Connection, run: Run) -> int:
             .select_from(table)
             .where(
                 table.c.run_id == run.id,
+                table.c.superseded_at.is_(None),
                 sa.or_(table.c.pdf.is_(None), table.c.withheld_at.is_not(None)),
             )
         )

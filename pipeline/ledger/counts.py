@@ -119,7 +119,7 @@ def _letters(connection: sa.Connection) -> dict[tuple[int, str], int]:
     rows = connection.execute(
         sa.select(r.c.year, stands, sa.func.count())
         .join_from(table, r, r.c.id == table.c.run_id)
-        .where(r.c.cancelled_at.is_(None))
+        .where(r.c.cancelled_at.is_(None), table.c.superseded_at.is_(None))
         .group_by(r.c.year, stands)
     )
     return {(row[0], row[1]): row[2] for row in rows}
@@ -152,6 +152,7 @@ def _pressing(
         .where(
             r.c.cancelled_at.is_(None),
             table.c.withheld_at.is_(None),
+            table.c.superseded_at.is_(None),
             d.c.state.in_([state.value for state in NEEDS_A_PERSON]),
             d.c.message_id.in_(latest),
         )

@@ -248,7 +248,7 @@ def _due(chosen: bool, limited: bool, approved: bool) -> sa.Select[Any]:
             d.c.due_at <= sa.bindparam("now"),
             d.c.message_id.in_(sa.bindparam("messages", expanding=True)) if chosen else sa.true(),
             d.c.domain.in_(sa.bindparam("domains", expanding=True)) if limited else sa.true(),
-            approvals.enough(table.c.id, sa.bindparam("people")) if approved else sa.true(),
+            approvals.may_go(table, sa.bindparam("people") if approved else 0),
         )
         .order_by(d.c.due_at, d.c.id)
     )

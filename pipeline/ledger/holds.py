@@ -184,7 +184,12 @@ def withhold_unsent(
         runs.lock(connection, run)
         return _withhold(
             connection,
-            sa.and_(table.c.run_id == run.id, table.c.withheld_at.is_(None), ~gone),
+            sa.and_(
+                table.c.run_id == run.id,
+                table.c.withheld_at.is_(None),
+                table.c.superseded_at.is_(None),
+                ~gone,
+            ),
             run,
             because=because,
             person=person,

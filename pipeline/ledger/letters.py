@@ -56,6 +56,7 @@ def _waiting(run_id: int) -> sa.ColumnElement[bool]:
         table.c.run_id == run_id,
         table.c.pdf.is_(None),
         table.c.withheld_at.is_(None),
+        table.c.superseded_at.is_(None),
         table.c.forgotten_at.is_(None),
         table.c.faulted_in.is_distinct_from(Stage.COMPOSE.value),
     )

@@ -107,6 +107,7 @@ def left_out(db: Database, run: Run, limit: int = 1000) -> Iterator[LeftOut]:
             )
             .where(
                 table.c.run_id == run.id,
+                table.c.superseded_at.is_(None),
                 sa.or_(table.c.fault.is_not(None), table.c.withheld_at.is_not(None)),
             )
             .order_by(table.c.authority_code, table.c.revision)
@@ -156,7 +157,9 @@ def count(db: Database, run: Run) -> int:
 
 def _made(run: Run) -> sa.ColumnElement[bool]:
     table = schema.letters
-    return sa.and_(table.c.run_id == run.id, table.c.pdf.is_not(None))
+    return sa.and_(
+        table.c.run_id == run.id, table.c.pdf.is_not(None), table.c.superseded_at.is_(None)
+    )
 
 
 def _goes(run: Run) -> sa.ColumnElement[bool]:

@@ -82,6 +82,7 @@ class Message:
     year: int
     authority_code: str
     authority_name: str
+    revision: int
     fields: Mapping[str, Any]
     wording: Mapping[str, str]
     pdf: str
@@ -106,7 +107,7 @@ def plan(db: Database, run_id: int, sender: Sender, *, now: datetime, people: in
     # Along the index of a run's letters, so that no part looks again at what earlier parts planned.
     place = sa.tuple_(table.c.authority_code, table.c.revision)
     after: tuple[str, int] = ("", 0)
-    may_go = approvals.enough(table.c.id, people) if people else sa.true()
+    may_go = approvals.may_go(table, people)
     while True:
         with db.write() as connection:
             # One planner at a time: the next one then sees what this one has made.
@@ -478,6 +479,7 @@ def _whole() -> sa.Select[Any]:
             r.c.year,
             table.c.authority_code,
             table.c.authority_name,
+            table.c.revision,
             table.c.fields,
             r.c.wording,
             table.c.pdf,

@@ -26,6 +26,7 @@ _CHUNK = 200
 _OF_THE_EDITION = frozenset(
     {
         "letter_date",
+        "replaces",
         "letter_year",
         "period_start",
         "period_end",
@@ -259,13 +260,7 @@ def _compared(old: Any | None, new: Any | None) -> Change | None:
             change="new" if old is None else "gone",
             differences=(),
         )
-    differences = [
-        *_differences("name", old.authority_name, new.authority_name),
-        *_differences("kind", old.kind, new.kind),
-        *_differences("", old.figures, new.figures),
-        *_differences("recipients", _addresses(old), _addresses(new)),
-        *_differences("", _own(old.fields), _own(new.fields)),
-    ]
+    differences = between(old, new)
     # A fault in making the file is not part of what was pulled.
     composed = old.fault if old.faulted_in == Stage.COMPOSE.value else None
     differences += _differences("fault", composed, new.fault)
@@ -277,6 +272,20 @@ def _compared(old: Any | None, new: Any | None) -> Change | None:
         change="changed",
         differences=tuple(differences),
     )
+
+
+def between(old: Any, new: Any) -> list[Difference]:
+    """What differs between two letters to one authority, each a row of `letters` or a `Letter`.
+
+    Not what all letters of an edition share, and not what is only a figure made into words.
+    """
+    return [
+        *_differences("name", old.authority_name, new.authority_name),
+        *_differences("kind", old.kind, new.kind),
+        *_differences("", old.figures, new.figures),
+        *_differences("recipients", _addresses(old), _addresses(new)),
+        *_differences("", _own(old.fields), _own(new.fields)),
+    ]
 
 
 def _addresses(letter: Any) -> list[str]:

@@ -88,7 +88,9 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
     )
     with db.read() as connection:
         letters = connection.execute(
-            sa.select(stands, sa.func.count()).where(table.c.run_id == run.id).group_by(stands)
+            sa.select(stands, sa.func.count())
+            .where(table.c.run_id == run.id, table.c.superseded_at.is_(None))
+            .group_by(stands)
         ).all()
         deliveries = connection.execute(
             sa.select(d.c.state, sa.func.count())
@@ -102,6 +104,7 @@ def summary(db: Database, run: Run, mode: Mode) -> Summary:
             .where(
                 table.c.run_id == run.id,
                 table.c.withheld_at.is_(None),
+                table.c.superseded_at.is_(None),
                 m.c.mode == mode.value,
             )
             .group_by(m.c.letter_id)
@@ -180,7 +183,11 @@ def statuses(db: Database, run: Run, mode: Mode) -> Iterator[LetterStatus]:
                     table.c.recipients,
                     table.c.withheld_because,
                 )
-                .where(table.c.run_id == run.id, table.c.authority_code > after)
+                .where(
+                    table.c.run_id == run.id,
+                    table.c.authority_code > after,
+                    table.c.superseded_at.is_(None),
+                )
                 .order_by(table.c.authority_code)
                 .limit(_CHUNK)
             ).all()

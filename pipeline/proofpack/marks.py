@@ -36,6 +36,7 @@ _DATES = (
 _SIGNS = {
     "‹line›": "a line in the address, as of a post that is vacant or that two people hold",
     "‹succession›": "the sentence on the authority's successor",
+    "‹replaces›": "that it replaces an earlier letter",
     "‹salutation›": "the salutation",
 }
 
@@ -254,6 +255,7 @@ def _without_figures(fields: Mapping[str, Any]) -> dict[str, Any]:
         "salutation": "‹salutation›",
         "facts": dict.fromkeys(fields.get("facts", {}), "‹number›"),
         "succession": "‹succession›" if fields.get("succession") else "",
+        "replaces": "‹replaces›" if fields.get("replaces") else "",
     }
     for measure in MEASURES:
         if measure in fields:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Generator, Iterator, Mapping, Set
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -63,8 +63,8 @@ class _Reading:
 
 
 @contextmanager
-def pull(db: Database, year: int) -> Iterator[Pull]:
-    """Read one year from the statistics database.
+def pull(db: Database, year: int, *, dated: date | None = None) -> Iterator[Pull]:
+    """Read one year from the statistics database; with `dated` as for letters of that date.
 
     Raises Refused if it has no edition of that year, Misconfigured if its relations or values are
     not as they should be, Unavailable if it cannot be read. What the body raises is not touched.
@@ -82,6 +82,8 @@ def pull(db: Database, year: int) -> Iterator[Pull]:
                 connection.exec_driver_sql("SET LOCAL TIME ZONE 'Europe/London'")
         reading = _Reading(db=db, connection=connection, faults=Faults(db))
         edition = _edition(reading, year)
+        if dated is not None:
+            edition = replace(edition, letter_date=dated)
         # First all of it is looked at, and nothing kept: there may be many thousands of each.
         register = _checked_register(reading)
         officers, remarks = _officers(reading, edition.letter_date), _remarks(reading, year)

@@ -55,6 +55,7 @@ STEVENAGE: dict[str, Any] = {
     "authority": "Stevenage Borough Council",
     "noun": "Council",
     "succession": "",
+    "replaces": "",
     "period_start": "1 April 2019",
     "period_end": "31 March 2020",
     "period_end_short": "31/03/20",
@@ -95,6 +96,7 @@ LETTERS: dict[str, dict[str, Any]] = {
     | {
         "authority": "Hammersmith & Fulham <Ŵrecsam> \"A\u030angstro\u0308m\" 'x' 𝒳",
         "succession": "It was abolished & succeeded.",
+        "replaces": "",
         "address_lines": ["Siân O’Brien\tand\nCo", "  two  spaces  "],
     },
     "long": STEVENAGE

@@ -23,6 +23,7 @@ FIELDS: Mapping[str, Any] = {
     "authority": "Stevenage Borough Council",
     "noun": "Council",
     "succession": "",
+    "replaces": "",
     "period_start": "1 April 2019",
     "period_end": "31 March 2020",
     "period_end_short": "31/03/20",
