@@ -90,7 +90,7 @@ def fonts(settings: Settings, edition: Edition | None = None) -> Looking[None]:
     """Whether the fonts that the template's words are set in are on this machine."""
     docx = read_template(_stationery(settings, edition).template)
     wanted = missing(docx, ())
-    there = _installed()
+    there = installed()
     if there is None:
         yield note(
             "fonts",
@@ -122,8 +122,8 @@ def fonts(settings: Settings, edition: Edition | None = None) -> Looking[None]:
     yield ok("fonts", f"The letter is set in {_listed(told)}.")
 
 
-def _installed() -> list[str] | None:
-    """The families that LibreOffice finds; None where they cannot be asked for."""
+def installed() -> list[str] | None:
+    """The families of fonts that LibreOffice finds; None where they cannot be asked for."""
     try:
         done = subprocess.run(
             ["fc-list", "--format", "%{family}\\n"],  # noqa: S607 - on the path that LibreOffice has

@@ -61,6 +61,16 @@ _COMMANDS = (
     ("export", "audit.export", "Account for a year: who was sent what, when, and what came of it."),
     ("forget", "forget.forget", "Forget the people of old years: names, addresses, letters."),
     (
+        "template check",
+        "template.check",
+        "Say everything that is wrong with a template, in the words of Word.",
+    ),
+    (
+        "template versions",
+        "template.versions",
+        "Which template each run was opened with, and whether it is kept.",
+    ),
+    (
         "db upgrade",
         "machine.db_upgrade",
         "Create the ledger's tables, or bring them up to this version.",
@@ -71,7 +81,10 @@ _COMMANDS = (
         "Let a ledger send that was copied or put back from a backup.",
     ),
 )
-_GROUPS = {"db": "Look after the database."}
+_GROUPS = {
+    "template": "Look after the letter's template.",
+    "db": "Look after the database.",
+}
 
 
 class _Letters(TyperGroup):

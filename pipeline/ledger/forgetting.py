@@ -30,10 +30,23 @@ FORGOTTEN = "(forgotten)"
 """Stands for words that cannot be left empty."""
 
 STAYS = frozenset(
-    {"approvals_ended", "attempt", "before", "by_run", "changed", "deliveries", "digest", "due_at"}
-    | {"eml", "from", "kept", "kind", "letters", "login", "mail", "matched_by", "message", "mode"}
-    | {"outcome", "pages", "pdf", "relay", "report", "resend_of", "revision", "sha256", "shared"}
-    | {"status", "step", "template_sha256", "to", "year"}
+    {"approvals_ended", "attempt", "averages_moved", "before", "by_run", "changed", "deliveries"}
+    | {
+        "digest",
+        "due_at",
+        "eml",
+        "from",
+        "kept",
+        "kind",
+        "letters",
+        "login",
+        "mail",
+        "matched_by",
+        "message",
+        "mode",
+    }
+    | {"outcome", "pages", "pdf", "relay", "replaces", "report", "resend_of", "revision", "sha256"}
+    | {"shared", "status", "step", "template_sha256", "to", "year"}
 )
 """What stays of an event's data; the trigger on events (migration 0010) knows the same names."""
 
@@ -513,7 +526,11 @@ def _unfinished(connection: sa.Connection, run_id: int, year: int) -> Iterator[s
     unmade = _count(
         connection,
         sa.select(table.c.id).where(
-            of_run, table.c.pdf.is_(None), table.c.fault.is_(None), table.c.withheld_at.is_(None)
+            of_run,
+            table.c.pdf.is_(None),
+            table.c.fault.is_(None),
+            table.c.withheld_at.is_(None),
+            table.c.superseded_at.is_(None),
         ),
     )
     if unmade:
@@ -582,6 +599,7 @@ def _forget(connection: sa.Connection, letters: Sequence[Any], *, now: datetime)
                 "recipients": numbers[one.id].of_all(one.recipients),
                 "fault": _blank(one.fault),
                 "withheld_because": _blank(one.withheld_because),
+                "reissued_because": _blank(one.reissued_because),
                 "forgotten_at": now,
             }
             for one in letters

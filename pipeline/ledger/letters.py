@@ -69,6 +69,7 @@ def unplanned(run_id: int, mode: Mode) -> sa.ColumnElement[bool]:
         table.c.run_id == run_id,
         table.c.pdf.is_not(None),
         table.c.withheld_at.is_(None),
+        table.c.superseded_at.is_(None),
         table.c.forgotten_at.is_(None),
         ~sa.exists().where(
             m.c.letter_id == table.c.id, m.c.mode == mode.value, m.c.resend_of.is_(None)

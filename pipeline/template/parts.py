@@ -15,6 +15,7 @@ from jinja2 import Template, nodes
 from lxml import etree
 
 from pipeline.errors import Misconfigured
+from pipeline.template.noting import one_thing
 from pipeline.template.package import (
     Package,
     heading_styles,
@@ -156,7 +157,8 @@ def read_part(package: Package, place: str, name: str, names: frozenset[str]) ->
     outlined = heading_styles(package)
     heading = ""
     for paragraph in tree.iter(f"{W}p"):
-        _check_tags(paragraph, place, heading)
+        with one_thing():
+            _check_tags(paragraph, place, heading)
         if _style(paragraph) in outlined:
             heading = _words(paragraph)
     _check_other_tags(tree, place, outlined)
@@ -178,7 +180,8 @@ def read_part(package: Package, place: str, name: str, names: frozenset[str]) ->
         above = _heading_above(drawing, outlined)
         headings += [above] if above and not TAG.search(above) else []
         where = spot(place, heading=above)
-        rings.append(bind_ring(drawing, len(rings), where, names))
+        with one_thing():
+            rings.append(bind_ring(drawing, len(rings), where, names))
     if name == package.main:
         for drawing in tree.iter(f"{_WP}docPr"):
             rest = [(key, value) for key, value in drawing.attrib.items() if key != "id"]
@@ -241,34 +244,39 @@ def refuse_what_acts(package: Package) -> None:
         place = "the body" if name == package.main else named(name)
         _refuse_edits_and_objects(tree, place, outlined)
         for code, element in _field_codes(tree):
-            _refuse_field_code(code, partial(_where, element, place, outlined))
+            with one_thing():
+                _refuse_field_code(code, partial(where, element, place, outlined))
 
 
 def _refuse_edits_and_objects(tree: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
     for each in tree.iter(*(f"{W}{name}" for name in _TRACKED)):
-        raise Misconfigured(
-            f"The template has tracked changes in {_where(each, place, outlined)} (near"
-            f" “{short(words_around(each))}”), which would be printed as such; accept or reject"
-            " them all in Word (Review > Accept) and turn tracking off."
-        )
+        with one_thing():
+            raise Misconfigured(
+                f"The template has tracked changes in {where(each, place, outlined)} (near"
+                f" “{short(words_around(each))}”), which would be printed as such; accept or reject"
+                " them all in Word (Review > Accept) and turn tracking off."
+            )
     for each in tree.iter(*(f"{W}{name}" for name in _OBJECTS)):
-        raise Misconfigured(
-            f"The template has an embedded object in {_where(each, place, outlined)} (near"
-            f" “{short(words_around(each))}”); delete it in Word."
-        )
+        with one_thing():
+            raise Misconfigured(
+                f"The template has an embedded object in {where(each, place, outlined)} (near"
+                f" “{short(words_around(each))}”); delete it in Word."
+            )
     if next(tree.iter(f"{W}mailMerge"), None) is not None:
-        raise Misconfigured(
-            f"The template is a mail-merge document (in {place}), which fetches its data from"
-            " elsewhere; choose Mailings > Start Mail Merge > Normal Word Document."
-        )
+        with one_thing():
+            raise Misconfigured(
+                f"The template is a mail-merge document (in {place}), which fetches its data from"
+                " elsewhere; choose Mailings > Start Mail Merge > Normal Word Document."
+            )
     for each in tree.iter(*(f"{{{space}}}*" for space in _DRAWN)):
         for key in _FETCHING:
             if each.get(key):
-                raise Misconfigured(
-                    f"The template fetches a linked picture from elsewhere"
-                    f" ({short(str(each.get(key)))}, in {_where(each, place, outlined)}); put the"
-                    " picture into the document."
-                )
+                with one_thing():
+                    raise Misconfigured(
+                        f"The template fetches a linked picture from elsewhere"
+                        f" ({short(str(each.get(key)))}, in {where(each, place, outlined)}); put"
+                        " the picture into the document."
+                    )
 
 
 def _field_codes(tree: etree._Element) -> Iterator[tuple[str, etree._Element]]:
@@ -320,7 +328,7 @@ def _texts(paragraph: etree._Element) -> list[etree._Element]:
     ]
 
 
-def _where(element: etree._Element, place: str, outlined: AbstractSet[str]) -> str:
+def where(element: etree._Element, place: str, outlined: AbstractSet[str]) -> str:
     """The place of an element in Word's terms: part, heading above, words around."""
     paragraph = next(element.iterancestors(f"{W}p"), element)
     heading = _heading_above(element, outlined)
@@ -334,15 +342,18 @@ def _check_other_tags(tree: etree._Element, place: str, outlined: AbstractSet[st
             if BRACES.search(str(value)):
                 what = _ATTRIBUTES.get(etree.QName(str(key)).localname, "the property")
                 if wrong := _unpaired(str(value)):
-                    raise Misconfigured(
-                        f"In {_where(each, place, outlined)}, in {what} “{short(str(value))}”:"
-                        f" {wrong}"
-                    )
+                    with one_thing():
+                        raise Misconfigured(
+                            f"In {where(each, place, outlined)}, in {what} “{short(str(value))}”:"
+                            f" {wrong}"
+                        )
         if each.tag not in (f"{W}t", f"{W}instrText") and BRACES.search(each.text or ""):
-            raise Misconfigured(
-                f"In {_where(each, place, outlined)}: the tag “{short(each.text or '')}” is in an"
-                " equation or another place where no field can be printed; write it as plain text."
-            )
+            with one_thing():
+                raise Misconfigured(
+                    f"In {where(each, place, outlined)}: the tag “{short(each.text or '')}” is in"
+                    " an equation or another place where no field can be printed; write it as"
+                    " plain text."
+                )
 
 
 def _check_tags(paragraph: etree._Element, place: str, heading: str) -> None:
@@ -467,12 +478,13 @@ def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
             place = named(name)
             if name.endswith(".rels"):
                 place = f"the address of a link in {named(source_of(name))}"
-            raise Misconfigured(
-                f"The template has a tag in {place} (near"
-                f" “{short(words[max(found.start() - 20, 0) :])}”), where it would be printed as"
-                " it stands; take it out there. Tags work in the body, headers, footers and"
-                " footnotes."
-            )
+            with one_thing():
+                raise Misconfigured(
+                    f"The template has a tag in {place} (near"
+                    f" “{short(words[max(found.start() - 20, 0) :])}”), where it would be printed"
+                    " as it stands; take it out there. Tags work in the body, headers, footers and"
+                    " footnotes."
+                )
 
 
 def refuse_tag_named_styles(package: Package, rendered: set[str]) -> None:
@@ -489,11 +501,12 @@ def refuse_tag_named_styles(package: Package, rendered: set[str]) -> None:
             shown = style.find(f"{W}name")
             words = "" if shown is None else str(shown.get(f"{W}val"))
             if style.get(f"{W}styleId") in used and _TAG_NAME.fullmatch(words):
-                raise Misconfigured(
-                    f"The template's style “{words}” has the name of a PDF tag, which it would"
-                    " redefine for screen readers; give the style another name (Home > Styles >"
-                    " Modify)."
-                )
+                with one_thing():
+                    raise Misconfigured(
+                        f"The template's style “{words}” has the name of a PDF tag, which it would"
+                        " redefine for screen readers; give the style another name (Home > Styles >"
+                        " Modify)."
+                    )
 
 
 def _unquoted(words: str) -> str:

@@ -10,6 +10,7 @@ from lxml import etree
 
 from pipeline.errors import Misconfigured
 from pipeline.template.needs import UNPRINTABLE, Needs
+from pipeline.template.noting import is_noting
 from pipeline.template.package import words_around
 from pipeline.template.parts import Part
 from pipeline.template.stamping import environment
@@ -93,6 +94,27 @@ def checked(part: Part, names: frozenset[str]) -> Needs:
         tested=reader.tested,
         rings=frozenset(part.rings),
     )
+
+
+def unknown_names(part: Part, names: frozenset[str]) -> list[str]:
+    """What names in a part's tags are no fields, each tag looked at alone; a sentence for each.
+
+    For a part whose tags cannot be read together; what a loop calls its own is taken to be known.
+    """
+    found: list[str] = []
+    loops = frozenset(re.findall(r"\{%[-+]?\s*for\s+(\w+)\s+in\b", part.source)) | {"loop"}
+    for tag in re.finditer(r"\{\{(.*?)\}\}|\{%[-+]?\s*(?:if|elif)\s+(.*?)%\}", part.source):
+        words = re.sub(r"<[^>]*>", "", tag[1] or tag[2] or "").strip().rstrip("-+")
+        line = part.source.count("\n", 0, tag.start()) + 1
+        try:
+            tree = environment(escape=True).parse(f"{{% if {words} %}}{{% endif %}}")
+        except (TemplateSyntaxError, RecursionError, ValueError, OverflowError):
+            continue  # said already, with its place
+        reader = _Reader(part=part, names=names)
+        reader.read(tree, loops)
+        start = f"In {part.at(1)}: "  # where the one tag that was read began
+        found += [f"In {part.at(line)}: {one.removeprefix(start)}" for one in reader.faults]
+    return list(dict.fromkeys(found))
 
 
 def refuse_incomplete(needs: Needs, must: Collection[str]) -> None:
@@ -291,7 +313,7 @@ class _Reader:
         return True
 
     def _refuse(self, node: nodes.Node, why: str) -> None:
-        if len(self.faults) < _MOST_FAULTS:
+        if len(self.faults) < _MOST_FAULTS or is_noting():
             self.faults.append(f"In {self.part.at(node.lineno)}: {why}")
 
 

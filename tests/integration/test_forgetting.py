@@ -50,6 +50,7 @@ from pipeline.ledger import (
     holds,
     letters,
     messages,
+    reissues,
     reports,
     runs,
     story,
@@ -61,6 +62,7 @@ from pipeline.ledger.letters import FrozenLetter, Prepared
 from pipeline.ledger.messages import Request, Sender
 from pipeline.ledger.reports import Moved, Note
 from pipeline.ledger.runs import Run
+from pipeline.letter import Letter
 from pipeline.mailbox import Maildir
 from pipeline.prepare import Job
 from pipeline.reconciliation import reconcile
@@ -76,7 +78,8 @@ from tests.postgres import PostgresServer
 
 TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates"
 CODES = ("E07000243", "E07000103", "E06000001", "E06000002", "E06000003", "E06000004")
-STEVENAGE, WATFORD, HARTLEPOOL, MIDDLESBROUGH, *_ = CODES
+STEVENAGE, WATFORD, HARTLEPOOL, MIDDLESBROUGH, REISSUED, _ = CODES
+LETTERS = 2 * len(CODES) + 1
 BEFORE, KEEP = 2100, 7
 LATER = datetime(2200, 3, 3, 12, tzinfo=UTC)
 OWN = ReturnAddress(mailbox="bounces@ombudsman.example", keys=(b"a key that only the tests have",))
@@ -257,6 +260,26 @@ def _test(past: Past) -> None:
     )
 
 
+def _reissue(past: Past, engine: Scribe) -> None:
+    """A letter was replaced by a new revision, for a reason that somebody wrote."""
+    old = past.letter(REISSUED)
+    again = Letter(
+        authority_code=old.authority_code,
+        authority_name=old.authority_name,
+        kind=old.kind,
+        fields={**old.fields, "remarks": ["Corrected."]},
+        figures=old.figures,
+        recipients=old.recipients,
+    )
+    reissues.make(
+        past.db, past.run, old, again, because=WORDS[1], changed=["remarks"], moved=2, person="Ann",
+        now=now(),
+    )  # fmt: skip
+    run.prepare(past.pipeline, engine, past.run, progress=Watched())
+    approvals.approve(past.db, past.run, person="Ann", login="ann", now=now(), sender=LIVE.identity)
+    run.send(past.pipeline, past.run, progress=Watched())
+
+
 def _freeze(past: Past, claimed: Claim) -> None:
     one = messages.read(past.db, claimed.message_id)
     if one.eml is None:
@@ -379,6 +402,7 @@ def _lived(db: Database, folder: Path) -> Past:
     )
     run.send(past.pipeline, past.run, progress=Watched())
     _test(past)
+    _reissue(past, engine)
     _send_live(past)
     asked = Request(reason=WORDS[0], person="Ann", key=WORDS[2])
     assert messages.resend(db, past.letter(STEVENAGE).id, LIVE, asked, now=now()).new
@@ -471,13 +495,13 @@ def test_nobody_is_left_in_any_byte_and_every_count_is_as_it_was(past: Past) -> 
     told, happenings, hashed = entries(past), kinds(past), hashes(past)
     look = past.look()
     assert not look.is_empty
-    assert look.extent.letters == {2020: 2 * len(CODES)}
+    assert look.extent.letters == {2020: LETTERS}
     assert (look.extent.mails, look.captured) == (
         2,
         len(list((past.folder / "captured/new").iterdir())),
     )
     done = past.forget()
-    assert (done.years, done.letters, done.mails) == ([2020], 2 * len(CODES), 2)
+    assert (done.years, done.letters, done.mails) == ([2020], LETTERS, 2)
     assert (done.files, done.captured) == (look.extent.files, look.captured)
     assert (done.officers, done.remarks) == (look.extent.officers, look.extent.remarks)
     assert (done.left, done.versions) == ([], False)
@@ -584,7 +608,7 @@ def test_killed_after_each_step_and_called_again_it_ends_the_same(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ledger_forgetting, "_CHUNK", 5)
-    left = [(2 * len(CODES), len(past.files()))]
+    left = [(LETTERS, len(past.files()))]
     while len(left) < 7:
         with pytest.raises(Killed):
             past.forget(progress=Deadly())
@@ -595,7 +619,7 @@ def test_killed_after_each_step_and_called_again_it_ends_the_same(
         assert past.verified()[Kind.LETTER, Condition.NOT_REMOVED], "what is there is named"
         with pytest.raises(Refused, match="forgotten"):
             approvals.approve(past.db, past.run, person="Ann", login="ann", now=now())
-    assert [pending for pending, _ in left] == [12, 7, 6, 1, 0, 0, 0]
+    assert [pending for pending, _ in left] == [13, 8, 7, 2, 0, 0, 0]
     assert left[-1][1] == left[0][1] - 2
     done = past.forget(person="Ben")
     assert done.files
@@ -1027,6 +1051,7 @@ def test_events_of_no_run_go_by_their_year(small: Past) -> None:
 
 GOES = """
 letters.fields letters.recipients letters.fault letters.withheld_because
+letters.reissued_because
 messages.recipients messages.reason messages.request_key
 deliveries.recipient deliveries.domain attempts.reply events.data reports.said reports.remote
 returned_mail.sender returned_mail.subject returned_mail.reason returned_mail.seen_note
@@ -1043,7 +1068,7 @@ editions.signatory editions.signatory_posts editions.facts editions.copied_roles
 published_averages.kind published_averages.measure
 runs.opened_by runs.edition runs.template_sha256 runs.wording runs.paused_by runs.forgotten_by
 letters.authority_code letters.authority_name letters.kind letters.figures letters.faulted_in
-letters.pdf letters.pdf_sha256 letters.docx_sha256
+letters.pdf letters.pdf_sha256 letters.docx_sha256 letters.reissued_by
 approvals.person approvals.login approvals.digest
 approved_letters.digest approved_letters.parts approved_letters.voided_because
 messages.mode messages.message_id messages.mailbox messages.reply_to messages.envelope_sender
