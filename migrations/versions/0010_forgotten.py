@@ -20,7 +20,7 @@ TIME = sa.DateTime(timezone=True)
 WHOLE = "(forgotten_at IS NULL) = (forgotten_by IS NULL)"
 FORGOTTEN = "kind = 'letters_forgotten'"
 OF_NO_RUN = "('returned_mail_seen', 'relay_in_trouble', 'test_sent')"
-STAYS = "('approvals_ended', 'attempt', 'before', 'by_run', 'changed', 'deliveries', 'digest', 'due_at', 'eml', 'from', 'kept', 'kind', 'letters', 'login', 'mail', 'matched_by', 'message', 'mode', 'outcome', 'pages', 'pdf', 'relay', 'report', 'resend_of', 'revision', 'sha256', 'shared', 'status', 'step', 'template_sha256', 'to', 'year')"
+STAYS = "('approvals_ended', 'attempt', 'averages_moved', 'before', 'by_run', 'changed', 'deliveries', 'digest', 'due_at', 'eml', 'from', 'kept', 'kind', 'letters', 'login', 'mail', 'matched_by', 'message', 'mode', 'outcome', 'pages', 'pdf', 'relay', 'replaces', 'report', 'resend_of', 'revision', 'sha256', 'shared', 'status', 'step', 'template_sha256', 'to', 'year')"
 
 SQLITE = (
     "DROP TRIGGER events_no_update",

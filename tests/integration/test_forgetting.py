@@ -107,7 +107,8 @@ class Scribe:
 
     def each(self, job: Job, letters: Iterable[FrozenLetter]) -> Iterator[Prepared]:  # noqa: ARG002
         for one in letters:
-            pdf = "\n".join(["%PDF", one.authority_name, *one.fields["address_lines"]]).encode()
+            said = (*one.fields["address_lines"], *one.fields["remarks"])
+            pdf = "\n".join(["%PDF", one.authority_name, *said]).encode()
             sha256 = hashlib.sha256(pdf).hexdigest()
             name = letter_name(one.year, one.authority_code, one.authority_name, sha256)
             self.archive.put(name, pdf)
