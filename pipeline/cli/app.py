@@ -65,6 +65,12 @@ _COMMANDS = (
         "template.check",
         "Say everything that is wrong with a template, in the words of Word.",
     ),
+    ("template preview", "preview.show", "Make some letters with a template, to look at them."),
+    (
+        "template diff",
+        "preview.diff",
+        "What another template would say in a year's letters.",
+    ),
     (
         "template versions",
         "template.versions",

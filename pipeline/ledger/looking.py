@@ -76,6 +76,30 @@ def letters(db: Database, run: Run, codes: Collection[str] | None = None) -> Ite
         after = (rows[-1].authority_code, rows[-1].revision)
 
 
+def composed(db: Database, run: Run) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Code, name and fields of the newest letters that could be composed; streamed."""
+    table = schema.letters
+    after = ""
+    while True:
+        with db.read() as connection:
+            rows = connection.execute(
+                sa.select(table.c.authority_code, table.c.authority_name, table.c.fields)
+                .where(
+                    table.c.run_id == run.id,
+                    table.c.superseded_at.is_(None),
+                    table.c.faulted_in.is_distinct_from("compose"),
+                    table.c.authority_code > after,
+                )
+                .order_by(table.c.authority_code)
+                .limit(_CHUNK)
+            ).all()
+        for row in rows:
+            yield row.authority_code, row.authority_name, row.fields
+        if not rows:
+            return
+        after = rows[-1].authority_code
+
+
 def fields_before(db: Database, run: Run, codes: Collection[str]) -> dict[str, Mapping[str, Any]]:
     """The fields of the newest letters that a run holds for these authorities, by code."""
     table = schema.letters

@@ -18,20 +18,17 @@ from pipeline.errors import LettersError
 from pipeline.ledger import looking, runs
 from pipeline.ledger.looking import Looked
 from pipeline.ledger.runs import Run
-from pipeline.letter import MEASURES, MERGE_FIELDS
+from pipeline.letter import MERGE_FIELDS
 from pipeline.run import Pipeline, template_name
 from pipeline.template import compile_template
 from pipeline.template.compiled import CompiledTemplate
+from pipeline.template.masked import without_figures
 from pipeline.template.words import paragraphs
 
 _CHUNK = 200
 _LONGEST = 110  # characters of a paragraph that are quoted
 _FEW = 0.05  # of the letters: what so many say is a variation, what so many lack is one too
 _ALIKE = 0.6  # of two paragraphs: one stands in the place of the other
-
-_DATES = (
-    "letter_date", "letter_year", "period_start", "period_end", "period_end_short", "published_on",
-)  # fmt: skip
 
 _SIGNS = {
     "‹line›": "a line in the address, as of a post that is vacant or that two people hold",
@@ -221,7 +218,7 @@ class Marker:
 
     def _text(self, template: CompiledTemplate, fields: Mapping[str, Any], *, old: bool) -> int:
         """The number of what a letter says; few letters have words of their own."""
-        plain = _without_figures(fields)
+        plain = without_figures(fields)
         key = (old, json.dumps(plain, sort_keys=True, ensure_ascii=False))
         if key not in self._known:
             times: Counter[str] = Counter()
@@ -238,45 +235,6 @@ class Marker:
 def _template(pipeline: Pipeline, found: Run) -> CompiledTemplate:
     data = pipeline.archive.get(template_name(found.template_sha256), found.template_sha256)
     return compile_template(data, fields=MERGE_FIELDS)
-
-
-def _without_figures(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with names, dates and figures taken out, and everything else as it is.
-
-    One line of an address stands for any: how many there are is what tells a vacant post, or one
-    that two people hold.
-    """
-    lines = fields.get("address_lines", [])
-    plain = {
-        **fields,
-        **{name: f"‹{name.replace('_', ' ')}›" for name in _DATES if name in fields},
-        "authority": "‹authority›",
-        "address_lines": ["‹line›"] * len(lines),
-        "salutation": "‹salutation›",
-        "facts": dict.fromkeys(fields.get("facts", {}), "‹number›"),
-        "succession": "‹succession›" if fields.get("succession") else "",
-        "replaces": "‹replaces›" if fields.get("replaces") else "",
-    }
-    for measure in MEASURES:
-        if measure in fields:
-            plain[measure] = _panel(fields[measure])
-    return plain
-
-
-def _panel(panel: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        **panel,
-        "percent": "‹rate›" if panel.get("percent") else "",
-        "percent_number": 0,
-        "average": "‹average›" if panel.get("average") else "",
-        "part": "‹count›",
-        "whole": "‹count›",
-        **{
-            name: str(panel[name]).removesuffix("s")
-            for name in ("part_label", "whole_label")
-            if name in panel
-        },
-    }
 
 
 def _quoted(said: _Said) -> str:
