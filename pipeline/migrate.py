@@ -39,8 +39,10 @@ def current(db: Database) -> str | None:
     return None if version is None else str(version)
 
 
-def upgrade(db: Database) -> tuple[str | None, str]:
+def upgrade(db: Database, to: str = "head") -> tuple[str | None, str]:
     """Apply every migration that is missing, in one transaction; from and to which.
+
+    `to` names one that is the last; only what has to be tried with an older ledger wants that.
 
     An SQLite file and its folder are created; the first of several at once does the work, and the
     others find it done. Raises Misconfigured for a database that was written by a newer version of
@@ -68,7 +70,7 @@ def upgrade(db: Database) -> tuple[str | None, str]:
         with EnvironmentContext(
             config,
             scripts,
-            fn=lambda revision, _context: scripts._upgrade_revs("head", revision),  # noqa: SLF001 - as alembic.command.upgrade does it
+            fn=lambda revision, _context: scripts._upgrade_revs(to, revision),  # noqa: SLF001 - as alembic.command.upgrade does it
         ):
             scripts.run_env()
     return before, head()

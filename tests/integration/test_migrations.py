@@ -253,3 +253,42 @@ def test_a_server_that_is_behind_is_not_upgraded_by_itself(postgres: PostgresSer
     assert migrate.current(db) is None
     db.close()
     postgres.drop(name)
+
+
+def test_a_ledger_that_is_in_use_is_brought_up_with_all_that_it_holds(empty_url: str) -> None:
+    """Of a version before approvals were of letters; other tables refer to those that change."""
+    db = Database(empty_url)
+    try:
+        migrate.upgrade(db, to="0008")
+        with db.write() as connection:
+            for statement in IN_USE:
+                connection.exec_driver_sql(statement)
+        migrate.upgrade(db)
+        with db.read() as connection:
+            covered = connection.execute(sa.select(schema.approved_letters)).all()
+            [approval] = connection.execute(sa.select(schema.approvals)).all()
+            [letter] = connection.execute(sa.select(schema.letters)).all()
+            assert connection.scalar(sa.select(sa.func.count()).select_from(schema.deliveries)) == 1
+    finally:
+        db.close()
+    assert approval.login == "ann other"
+    assert [(one.letter_id, one.digest, one.voided_at) for one in covered] == [(1, "", None)]
+    assert (letter.revision, letter.replaces_id, letter.superseded_at) == (1, None, None)
+
+
+IN_USE = (
+    "INSERT INTO runs (id, year, opened_at, opened_by, edition, template_sha256, wording)"
+    " VALUES (1, 2020, '2020-07-15 08:00:00', 'tester', '{}', 'abc', '{}')",
+    "INSERT INTO letters (id, run_id, authority_code, authority_name, kind, figures, fields,"
+    " recipients, pdf, pdf_sha256, pages, prepared_at) VALUES (1, 1, 'A', 'A Council', 'district',"
+    " '{}', '{}', '[]', 'a.pdf', 'abc', 3, '2020-07-15 09:00:00')",
+    "INSERT INTO approvals (id, run_id, person, digest, approved_at)"
+    " VALUES (1, 1, 'Ann Other', 'abc', '2020-07-16 09:00:00')",
+    "INSERT INTO messages (id, letter_id, mode, message_id, created_at, envelope_sender,"
+    " recipients) VALUES (1, 1, 'live', '<a@o.example>', '2020-07-22 08:00:00', 'l@o.example', '[]')",
+    "INSERT INTO deliveries (id, message_id, letter_id, mode, recipient, state, due_at, settled_at)"
+    " VALUES (1, 1, 1, 'live', 'a@a.example', 'accepted', '2020-07-22 08:00:00',"
+    " '2020-07-22 08:00:01')",
+    "INSERT INTO events (at, kind, run_id, letter_id, data)"
+    " VALUES ('2020-07-22 08:00:00', 'letter_prepared', 1, 1, '{}')",
+)
