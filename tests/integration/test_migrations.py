@@ -285,7 +285,8 @@ IN_USE = (
     "INSERT INTO approvals (id, run_id, person, digest, approved_at)"
     " VALUES (1, 1, 'Ann Other', 'abc', '2020-07-16 09:00:00')",
     "INSERT INTO messages (id, letter_id, mode, message_id, created_at, envelope_sender,"
-    " recipients) VALUES (1, 1, 'live', '<a@o.example>', '2020-07-22 08:00:00', 'l@o.example', '[]')",
+    " recipients) VALUES (1, 1, 'live', '<a@o.example>', '2020-07-22 08:00:00', 'l@o.example',"
+    " '[]')",
     "INSERT INTO deliveries (id, message_id, letter_id, mode, recipient, state, due_at, settled_at)"
     " VALUES (1, 1, 1, 'live', 'a@a.example', 'accepted', '2020-07-22 08:00:00',"
     " '2020-07-22 08:00:01')",
