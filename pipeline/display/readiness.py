@@ -11,10 +11,11 @@ from rich.text import Text
 from pipeline.display.console import counted, out, print_json, say
 from pipeline.readiness import Account, Check, Finding, Kind, Readiness, Totals
 
-_SHOWN = 5  # findings of one check, before the rest is only counted
+# Findings of one check, before the rest is only counted: what blocks has to be mended one by one.
+_SHOWN = {Kind.BLOCKING: 50, Kind.ADVISORY: 10}
 _STYLES = {Kind.BLOCKING: "bold red", Kind.ADVISORY: "bold yellow"}
 _TITLES = {
-    Check.STATISTICS: "The statistics cannot be pulled",
+    Check.STATISTICS: "Statistics that cannot be read",
     Check.EDITION: "The edition",
     Check.TEMPLATE: "The template and the message",
     Check.UNACCOUNTED: "Not accounted for",
@@ -139,14 +140,14 @@ def _print_some(same: Sequence[Finding]) -> None:
     number = f" ({len(same):,})" if len(same) > 1 else ""
     head = f"{_if_shown(sign, plain)} {first.kind.value}: {_TITLES[first.check]}{number}"
     say(out, Text(head, style=_STYLES[first.kind]))
-    shown = same[:_SHOWN]
+    shown = same[: _SHOWN[first.kind]]
     fixes = {one.fix for one in shown}
     for one in shown:
         say(out, f"{_whose(one)}{one.found}", indent=2)
         if len(fixes) > 1:
             _print_fix(one.fix, indent=4)
-    if len(same) > _SHOWN:
-        say(out, f"and {len(same) - _SHOWN:,} more; --json has them all", indent=2)
+    if len(same) > len(shown):
+        say(out, f"and {len(same) - len(shown):,} more; --json has them all", indent=2)
     if len(fixes) == 1:
         _print_fix(first.fix, indent=2)
     out.print()

@@ -11,7 +11,7 @@ reads a run's letters.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from pipeline import source
@@ -20,7 +20,7 @@ from pipeline.errors import LettersError, Misconfigured, Refused, Unavailable
 from pipeline.ledger import runs
 from pipeline.ledger.runs import Run
 from pipeline.letter import Averages, Edition, compose, fields_of
-from pipeline.readiness import domains as dns
+from pipeline.london import LONDON
 from pipeline.readiness import editions, frozen
 from pipeline.readiness.facts import carried
 from pipeline.readiness.found import Account, Check, Finding, Kind, Totals, worst_first
@@ -79,7 +79,9 @@ def look(
     else:
         found.as_frozen(run)
     if domains and found.looking is not None:
-        found.add(dns.ask(found.looking.domains, resolver))
+        from pipeline.readiness.domains import ask
+
+        found.add(ask(found.looking.domains, year=year, resolver=resolver))
     return Readiness(
         year=year,
         from_run=run is not None,
@@ -104,6 +106,10 @@ class _Found:
     def add(self, found: Iterator[Finding]) -> None:
         self.findings.extend(found)
 
+    @property
+    def _today(self) -> date:
+        return self.now.astimezone(LONDON).date()
+
     def as_pulled(self) -> None:
         """The letters that a run would be opened with now."""
         db = self.pipeline.statistics
@@ -122,7 +128,7 @@ class _Found:
                     seen, _ = frozen.composed(compose(record, pulled.edition, pulled.averages))
                     self.add(looking.take(seen))
                 self.add(looking.together())
-                self.add(statistics.look())
+                self.add(statistics.look(self._today))
                 self._sums(looking, statistics)
                 self._account(looking, statistics, codes=None)
         except (Misconfigured, Refused) as fault:
@@ -150,7 +156,7 @@ class _Found:
         try:
             changed = self._changed(prints)
             with self._statistics(edition) as statistics:
-                self.add(statistics.look())
+                self.add(statistics.look(self._today))
                 self._account(looking, statistics, codes=prints.keys())
                 if not changed:
                     self._sums(looking, statistics)
@@ -189,6 +195,8 @@ class _Found:
             averages=averages,
             before=before,
             before_of=before_of,
+            before_is_whole=last is None,
+            published=statistics.published() if statistics else frozenset(),
             ended=statistics.ended() if statistics else {},
             live=self.pipeline.outbox.mode is Mode.LIVE,
             refresh=f"Mend it, or withhold the letter; then: {again}",
@@ -269,7 +277,8 @@ class _Found:
                     found="The letters together do not say what the statistics hold:"
                     f" {'; '.join(wrong)}.",
                     fix="Look at the views of decisions and compliance: a join may drop or double"
-                    " rows. Nothing should be sent before it is clear why.",
+                    " rows. If somebody was changing them, look again. Nothing should be sent"
+                    " before it is clear why.",
                 )
             )
 
@@ -324,11 +333,13 @@ class _Found:
         left = set(prints)
         with source.pull(self.pipeline.statistics, self.year) as pulled:
             for record in pulled.records:
-                seen, print_ = frozen.composed(compose(record, pulled.edition, pulled.averages))
+                seen, print_ = frozen.composed(
+                    letter := compose(record, pulled.edition, pulled.averages)
+                )
                 left.discard(seen.code)
                 if seen.code not in prints:
                     new.append(seen.code)
-                elif prints[seen.code] != print_:
+                elif prints[seen.code] not in (print_, frozen.composed(letter, replaces=True)[1]):
                     changed.append(seen.code)
         said = [
             f"{counted(len(codes), 'letter')} {what} ({listed(codes)})"
@@ -346,7 +357,9 @@ class _Found:
                     check=Check.CHANGED,
                     found="The statistics have changed since the run was opened:"
                     f" {'; '.join(said)}. What is sent is what the run has.",
-                    fix=f"To see what would change, and take it in: letters refresh {self.year}",
+                    fix=f"To see what would change: letters refresh {self.year} --dry-run. Taken in"
+                    " by the same without --dry-run while nobody has approved; later letter by"
+                    f" letter: letters reissue AUTHORITY --year {self.year}",
                 )
             )
         return bool(said)

@@ -18,33 +18,38 @@ _SILENT: Final = 8  # domains in a row without any answer, until the DNS itself 
 _UNTOLD: Final = "There was an error"
 
 
-def ask(domains: Mapping[str, tuple[str, str]], resolver: Any = None) -> Iterator[Finding]:
+def ask(
+    domains: Mapping[str, tuple[str, str]], *, year: int, resolver: Any = None
+) -> Iterator[Finding]:
     """A finding for each domain that takes no mail, or of which nobody can say.
 
-    `domains` name the code and the name of an authority that is written to there. `resolver` is a
-    `dns.resolver.Resolver`, the machine's own if there is none. Where the DNS does not answer at
-    all, that is said once and the rest is not asked.
+    `domains` name the code and the name of an authority of the `year` that is written to there.
+    `resolver` is a `dns.resolver.Resolver`, the machine's own if there is none. Where the DNS stops
+    answering, that is said once, and the rest is not asked.
     """
     resolver = resolver or _own_resolver()
     if resolver is None:
-        yield _unasked("This machine has no DNS server set", len(domains))
+        yield _unasked("This machine has no DNS server set", len(domains), year)
         return
-    silent = answered = 0
+    silent: list[tuple[str, str]] = []  # the last ones, which may only show that the DNS is away
     left = iter(domains)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        while some := list(islice(left, _AT_ONCE)):
+        while len(silent) < _SILENT and (some := list(islice(left, _AT_ONCE))):
             told = list(threads.map(lambda domain: _ask(domain, resolver), some))
             for domain, (kind, said) in zip(some, told, strict=True):
-                silent = silent + 1 if kind is Kind.ADVISORY else 0
-                answered += kind is not Kind.ADVISORY
-                if kind is None or (silent and not answered and silent >= _SILENT):
+                if kind is Kind.ADVISORY:
+                    silent.append((domain, said))
                     continue
-                yield _finding(domain, domains[domain], kind, said)
-            if silent >= _SILENT:
-                unasked = sum(1 for _ in left)
-                if unasked:
-                    yield _unasked("The DNS does not answer", unasked)
-                return
+                for one, why in silent:
+                    yield _unknown(one, domains[one], why, year)
+                silent.clear()
+                if kind is Kind.BLOCKING:
+                    yield _refused(domain, domains[domain], said)
+    if len(silent) >= _SILENT:
+        yield _unasked("The DNS does not answer", len(silent) + sum(1 for _ in left), year)
+        return
+    for one, why in silent:
+        yield _unknown(one, domains[one], why, year)
 
 
 def _own_resolver() -> Any:
@@ -67,29 +72,41 @@ def _ask(domain: str, resolver: Any) -> tuple[Kind | None, str]:
         if "not exist" in str(error):
             return Kind.BLOCKING, "does not exist in the DNS"
         return Kind.BLOCKING, "takes no mail, as the DNS says"
-    if "unknown-deliverability" in told:
-        return Kind.ADVISORY, "could not be asked for: the DNS did not answer in time"
+    if unknown := told.get("unknown-deliverability"):
+        why = "in time" if unknown == "timeout" else "with anything but a failure"
+        return Kind.ADVISORY, f"could not be asked for: the DNS did not answer {why}"
     return None, ""
 
 
-def _finding(domain: str, whose: tuple[str, str], kind: Kind, said: str) -> Finding:
+def _refused(domain: str, whose: tuple[str, str], said: str) -> Finding:
     code, name = whose
     return Finding(
-        kind=kind,
+        kind=Kind.BLOCKING,
         check=Check.DOMAIN,
         found=f"The domain {domain} {said}.",
-        fix="Correct officers.email."
-        if kind is Kind.BLOCKING
-        else "Ask again later: letters check YEAR --domains",
+        fix="Correct officers.email.",
         code=code,
         name=name,
     )
 
 
-def _unasked(why: str, number: int) -> Finding:
+def _unknown(domain: str, whose: tuple[str, str], said: str, year: int) -> Finding:
+    code, name = whose
     return Finding(
         kind=Kind.ADVISORY,
         check=Check.DOMAIN,
-        found=f"{why}, so {counted(number, 'domain was', 'domains were')} not asked for.",
-        fix="Look at this machine's network, and ask again: letters check YEAR --domains",
+        found=f"The domain {domain} {said}.",
+        fix=f"Ask again later: letters check {year} --domains",
+        code=code,
+        name=name,
+    )
+
+
+def _unasked(why: str, number: int, year: int) -> Finding:
+    return Finding(
+        kind=Kind.ADVISORY,
+        check=Check.DOMAIN,
+        found=f"{why}, so it is not known of {counted(number, 'domain')} whether mail arrives"
+        " there.",
+        fix=f"Look at this machine's network, and ask again: letters check {year} --domains",
     )

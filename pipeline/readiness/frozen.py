@@ -37,6 +37,7 @@ def letters(db: Database, run: Run) -> Iterator[tuple[Seen, bytes]]:
             table.c.fault,
             table.c.faulted_in,
             table.c.withheld_because,
+            table.c.replaces_id,
         )
         .where(table.c.run_id == run.id, newest)
         .order_by(table.c.authority_code)
@@ -55,11 +56,11 @@ def letters(db: Database, run: Run) -> Iterator[tuple[Seen, bytes]]:
                 fault=row.fault,
                 withheld=row.withheld_because,
             )
-            yield seen, _print_of(seen, composed_fault)
+            yield seen, _print_of(seen, composed_fault, replaces=row.replaces_id is not None)
 
 
-def composed(letter: Letter) -> tuple[Seen, bytes]:
-    """The same of a letter composed just now."""
+def composed(letter: Letter, *, replaces: bool = False) -> tuple[Seen, bytes]:
+    """The same of a letter composed just now; with `replaces` as one that replaces another."""
     seen = Seen(
         code=letter.authority_code,
         name=letter.authority_name,
@@ -69,12 +70,15 @@ def composed(letter: Letter) -> tuple[Seen, bytes]:
         recipients=letter.recipients,
         fault=letter.fault,
     )
-    return seen, _print_of(seen, letter.fault)
+    return seen, _print_of(seen, letter.fault, replaces=replaces)
 
 
-def _print_of(seen: Seen, fault: str | None) -> bytes:
+def _print_of(seen: Seen, fault: str | None, *, replaces: bool) -> bytes:
     # A few bytes for each letter, as a run may have a hundred thousand.
-    said = [seen.name, seen.kind, seen.fields, seen.figures, seen.recipients, fault]
+    fields = dict(seen.fields)
+    if replaces:  # it has a date and a sentence of its own
+        fields.update(letter_date=None, replaces=None)
+    said = [seen.name, seen.kind, fields, seen.figures, seen.recipients, fault, replaces]
     return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=12).digest()
 
 

@@ -4,8 +4,9 @@ Kept between two letters are sums, and one entry for each address: some tens of 
 hundred thousand authorities.
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
@@ -23,6 +24,7 @@ _RESERVED: Final = ("example", "test", "invalid", "localhost", "local")
 _LONG: Final = 2500  # characters of remarks; with them a letter's words are a page longer
 _POINTS: Final = 25  # by which a rate jumps
 _CASES: Final = 10  # fewer cases jump by chance
+_FOR_NOW: Final = re.compile(r"\b(?:interim|acting)\b", re.IGNORECASE)
 _LINES_OF_ONE: Final = 3  # name, post, authority; of a vacant post no name
 _NAMES: Final = {
     "upheld": "complaints upheld",
@@ -50,14 +52,18 @@ class Seen:
 class Looking:
     """What looking at letters takes, and what is summed up on the way.
 
-    `before` are last year's parts and wholes, by code and measure; `ended` the last day of those
-    who held a role and are followed by nobody. `live`: letters go to the authorities themselves.
+    `before` are last year's parts and wholes, by code and measure; with `before_is_whole` who is
+    not in it had none, and without had no letter to compare with. `published` are the averages, by
+    kind and measure, that were given and not counted. `ended` is the last day of those who held a
+    role and are followed by nobody. `live`: letters go to the authorities themselves.
     """
 
     edition: Edition
     averages: Averages
     before: Mapping[str, Mapping[str, Whole]]
     before_of: str
+    before_is_whole: bool
+    published: Collection[tuple[str, str]]
     ended: Mapping[tuple[str, str], date]
     live: bool
     refresh: str
@@ -161,7 +167,7 @@ class Looking:
 
     def _jumps(self, seen: Seen) -> Iterator[Finding]:
         """Against last year: a rate by more than 25 points, or a count twofold and by ten."""
-        if not self.before:
+        if not self.before or not (self.before_is_whole or seen.code in self.before):
             return
         before = self.before.get(seen.code, {})
         said = []
@@ -169,7 +175,10 @@ class Looking:
             part, whole = seen.figures[measure]["part"] or 0, seen.figures[measure]["whole"] or 0
             old_part, old_whole = before.get(measure, (0, 0))
             if measure in _CASES_OF and is_a_jump(old_whole, whole):
-                was, now = _some(old_whole), _some(whole)
+                now, was = (
+                    f"{whole:,}" if whole else "no",
+                    f"{old_whole:,}" if old_whole else "none",
+                )
                 said.append(f"{now} {_CASES_OF[measure]}, and {was} {self.before_of}")
             if min(whole, old_whole) >= _CASES and part <= whole and old_part <= old_whole:
                 # exactly: 100 * |part/whole - old_part/old_whole| > 25
@@ -202,13 +211,17 @@ class Looking:
                 "Fill in the names in officers if somebody has been appointed.",
             )
             return
-        posts = [post for post in lines[1::2] if post.casefold().startswith(("interim", "acting"))]
-        if posts:
+        held = [
+            f"{name} is {post}"
+            for name, post in zip(lines[::2], lines[1::2], strict=True)
+            if _FOR_NOW.search(post)
+        ]
+        if held:
             yield _of(
                 seen,
                 Kind.ADVISORY,
                 Check.INTERIM,
-                f"{lines[lines.index(posts[0]) - 1]} is {posts[0]}.",
+                f"{listed(held)}.",
                 "Look whether somebody has been appointed since; correct officers if so.",
             )
         if len(lines) > 2:
@@ -275,20 +288,7 @@ class Looking:
                 )
 
     def _compared(self) -> Iterator[Finding]:
-        for (kind, measure), (part, whole) in sorted(self._pooled.items()):
-            printed = self.averages.get(kind, {}).get(measure)
-            if kind not in PEER_KINDS or printed is None or not 0 < whole >= part:
-                continue
-            pooled = Rate(part=part, whole=whole).percent
-            if pooled is not None and abs(pooled - printed) > 1:
-                yield Finding(
-                    kind=Kind.ADVISORY,
-                    check=Check.AVERAGE,
-                    found=f"The published average of {_words(kind)} ({_NAMES[measure]}) is"
-                    f" {printed}%, and these letters together give {pooled}% ({part:,} of"
-                    f" {whole:,}). The published one is printed.",
-                    fix="Correct published_averages or the figures, unless it is known why.",
-                )
+        yield from self._averages()
         for kind, averages in sorted(self.averages.items()):
             if kind not in PEER_KINDS and any(one is not None for one in averages.values()):
                 yield Finding(
@@ -304,7 +304,7 @@ class Looking:
                 said = (
                     f"{letters} of the kind {_words(kind)}: these have no average to compare with."
                 )
-            elif number == 1:
+            elif number == 1 and any((kind, one) not in self.published for one in MEASURES):
                 said = f"Only one letter is of the kind {_words(kind)}: it is compared with itself."
             else:
                 continue
@@ -314,6 +314,34 @@ class Looking:
                 found=said,
                 fix="Nothing, if they are of that kind; else correct authorities.kind.",
             )
+
+    def _averages(self) -> Iterator[Finding]:
+        """Each average that is printed, against what the letters themselves give."""
+        for (kind, measure), (part, whole) in sorted(self._pooled.items()):
+            printed = self.averages.get(kind, {}).get(measure)
+            if kind not in PEER_KINDS or printed is None or not 0 < whole >= part:
+                continue
+            pooled = Rate(part=part, whole=whole).percent
+            if pooled == printed:
+                continue
+            of = f"average of {_words(kind)} ({_NAMES[measure]})"
+            give = f"these letters together give {pooled}% ({part:,} of {whole:,})"
+            if (kind, measure) in self.published:
+                yield Finding(
+                    kind=Kind.ADVISORY,
+                    check=Check.AVERAGE,
+                    found=f"The published {of} is {printed}%, and {give}. The published one is"
+                    " printed.",
+                    fix="Correct published_averages or the figures, unless it is known why.",
+                )
+            elif not self.unfigured:  # a letter without figures was counted in, and is not here
+                yield Finding(
+                    kind=Kind.ADVISORY,
+                    check=Check.AVERAGE,
+                    found=f"The {of} that the letters print is {printed}%, and {give} now.",
+                    fix="Nothing, if letters were replaced since: the others keep the average that"
+                    " they were sent with.",
+                )
 
 
 def is_a_jump(before: int, now: int) -> bool:
@@ -383,10 +411,6 @@ def _of(seen: Seen, kind: Kind, check: Check, found: str, fix: str) -> Finding:
 
 def _shown(percent: int | None) -> str:
     return "no rate" if percent is None else f"{percent}%"
-
-
-def _some(number: int) -> str:
-    return f"{number:,}" if number else "none"
 
 
 def _words(kind: str) -> str:

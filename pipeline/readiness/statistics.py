@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.address import ascii_address
 from pipeline.database import Database
-from pipeline.errors import LetterFault
+from pipeline.errors import LetterFault, Misconfigured
 from pipeline.letter import CHIEF_EXECUTIVE, MEASURES, Edition, long_date
 from pipeline.readiness.found import Check, Finding, Kind, Totals
 from pipeline.readiness.letters import Whole
@@ -23,14 +23,17 @@ from pipeline.source import tally, values
 from pipeline.source.reading import raw, translated
 
 _WEEK = timedelta(days=7)
+_DAY = timedelta(days=1)
+_ONE = {"decisions": "decision", "compliance": "compliance outcome"}
 _YEAR_BEFORE_IS_THERE = 10  # a tenth of this year's cases
 
-_a, _o, _d, _c, _r = (
+_a, _o, _d, _c, _r, _p = (
     schema.authorities,
     schema.officers,
     schema.decisions,
     schema.compliance,
     schema.remarks,
+    schema.published_averages,
 )
 
 
@@ -43,19 +46,38 @@ class Statistics:
             with translated(db):
                 connection.exec_driver_sql("SET LOCAL TIME ZONE 'Europe/London'")
 
-    def look(self) -> Iterator[Finding]:
+    def look(self, today: date) -> Iterator[Finding]:
         """Everything that is found here, by itself."""
-        yield from self._nowhere()
-        yield from self._addresses()
-        yield from self._leaving()
-        yield from self._cases()
-        yield from self._register()
-        yield from self._no_letter()
+        for part in (
+            self._nowhere,
+            self._addresses,
+            self._leaving,
+            self._cases,
+            lambda: self._to_come(today),
+            self._register,
+            self._no_letter,
+        ):
+            yield from self._apart(part)
 
-    def count(self) -> int:
-        """How many authorities are on the register."""
-        [row] = self._rows(sa.select(sa.func.count().label("number")).select_from(_a), _a)
-        return int(row.number)
+    def _apart(self, part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+        """What a part finds; one that cannot be asked, as no run asks it, spoils no other."""
+        try:
+            with self._connection.begin_nested():
+                found = list(part())
+        except Misconfigured as fault:
+            yield Finding(
+                kind=Kind.ADVISORY,
+                check=Check.STATISTICS,
+                found=f"Something could not be looked at. {fault}",
+                fix="Correct the view if it is to be looked at; no letter needs it.",
+            )
+        else:
+            yield from found
+
+    def published(self) -> frozenset[tuple[str, str]]:
+        """The kinds and measures of which the year has a published average."""
+        chosen = sa.select(*raw(_p.c.kind, _p.c.measure)).where(_p.c.year == self._edition.year)
+        return frozenset((row.kind, row.measure) for row in self._rows(chosen, _p))
 
     def codes(self) -> Iterator[tuple[str, str, bool]]:
         """Each authority's code and name, and whether it was active in the period."""
@@ -104,8 +126,16 @@ class Statistics:
         """The figures of the period a year earlier, by code and measure.
 
         Nothing where the statistics hold less than a tenth of this year's cases of it: then that
-        year is not there, and every count would seem to have jumped.
+        year is not there, and every count would seem to have jumped. Nothing either where what they
+        hold of it cannot be counted, as nobody looks at that year any more.
         """
+        try:
+            with self._connection.begin_nested():
+                return self._year_before()
+        except Misconfigured:
+            return {}
+
+    def _year_before(self) -> dict[str, dict[str, Whole]]:
         earlier = replace(
             self._edition,
             period_start=_a_year_before(self._edition.period_start),
@@ -149,8 +179,15 @@ class Statistics:
             .group_by(_o.c.authority_code, _o.c.role),
             _o,
         )
-        days = {(row.authority_code, row.role): values.day(row.last) for row in found}
-        return {key: last for key, last in days.items() if last is not None}
+        days: dict[tuple[str, str], date] = {}
+        for row in found:
+            try:
+                last = values.day(row.last)
+            except values.Wrong:  # a pull says so, and this may be asked before one
+                continue
+            if last is not None:
+                days[row.authority_code, row.role] = last
+        return days
 
     def _number_of_cases(self, edition: Edition) -> int:
         total = 0
@@ -165,8 +202,8 @@ class Statistics:
         edition = self._edition
         in_period = f"between {long_date(edition.period_start)} and {long_date(edition.period_end)}"
         for table, where, one, when in (
-            (_d, tally.within(_d.c.decided_on, edition), "decision", f" {in_period}"),
-            (_c, tally.within(_c.c.recorded_on, edition), "compliance outcome", f" {in_period}"),
+            (_d, tally.within(_d.c.decided_on, edition), _ONE[_d.name], f" {in_period}"),
+            (_c, tally.within(_c.c.recorded_on, edition), _ONE[_c.name], f" {in_period}"),
             (_r, _r.c.year == edition.year, "remark", f" in {edition.year}"),
         ):
             for row in self._strays(table, sa.and_(where, ~self._has_letter(table))):
@@ -247,8 +284,8 @@ class Statistics:
         stays = sa.exists().where(
             other.c.authority_code == _o.c.authority_code,
             other.c.role == CHIEF_EXECUTIVE,
-            sa.or_(other.c.active_from.is_(None), other.c.active_from <= day),
-            sa.or_(other.c.active_to.is_(None), other.c.active_to > day + _WEEK),
+            sa.or_(other.c.active_from.is_(None), other.c.active_from < tally.day_after(day)),
+            sa.or_(other.c.active_to.is_(None), other.c.active_to >= day + _WEEK + _DAY),
         )
         chosen = (
             sa.select(*raw(_a.c.code, _a.c.name, _o.c.given_name, _o.c.family_name, _o.c.active_to))
@@ -256,7 +293,7 @@ class Statistics:
             .where(
                 _o.c.role == CHIEF_EXECUTIVE,
                 _in_force(day),
-                _o.c.active_to <= day + _WEEK,
+                _o.c.active_to < day + _WEEK + _DAY,
                 ~stays,
             )
             .order_by(_a.c.code)
@@ -327,8 +364,8 @@ class Statistics:
             yield Finding(
                 kind=Kind.ADVISORY,
                 check=Check.CASE,
-                found=f"{table.name} has the case {row.one}{spellings} in {row.number:,} rows, one"
-                " of them outside the period.",
+                found=f"{table.name} has the case {row.one}{spellings} in {row.number:,} rows, only"
+                " one of them within the period.",
                 fix="Look which date is right, and leave one row: a case counts in one year.",
             )
 
@@ -341,15 +378,39 @@ class Statistics:
         ).where(day >= first - _WEEK, day < after + _WEEK)
         [row] = self._rows(chosen, table)
         before, since = int(row.before or 0), int(row.after or 0)
-        what = "decisions" if table is _d else "compliance outcomes"
-        if before or since:
+        said = [
+            f"{counted(number, _ONE[table.name])} {where}"
+            for number, where in (
+                (before, f"before {long_date(first)}"),
+                (since, f"after {long_date(last)}"),
+            )
+            if number
+        ]
+        if said:
             yield Finding(
                 kind=Kind.ADVISORY,
                 check=Check.OUTSIDE,
-                found=f"Dated within a week outside the period and not counted are {before:,}"
-                f" {what} before {long_date(first)} and {since:,} after {long_date(last)}.",
+                found=f"Within a week of the period, and not counted: {listed(said)}.",
                 fix="Nothing, if these are their dates; look at them if the year seems short.",
             )
+
+    def _to_come(self, today: date) -> Iterator[Finding]:
+        """Cases dated in the future: with the right date they may be this year's."""
+        for table, day in ((_d, _d.c.decided_on), (_c, _c.c.recorded_on)):
+            chosen = sa.select(
+                sa.func.count().label("number"),
+                sa.func.min(sa.cast(table.c.case_reference, sa.Text)).label("first"),
+            ).where(day >= tally.day_after(today))
+            [row] = self._rows(chosen, table)
+            if row.number:
+                yield Finding(
+                    kind=Kind.ADVISORY,
+                    check=Check.OUTSIDE,
+                    found=f"{counted(row.number, _ONE[table.name])} dated after today"
+                    f" ({row.first}{'' if row.number == 1 else ' the first'}).",
+                    fix=f"Correct {day.name} in {table.name}: with the right date it may count in"
+                    " this year.",
+                )
 
     def _register(self) -> Iterator[Finding]:
         other = _a.alias("other")
@@ -433,7 +494,8 @@ class Statistics:
 
 def _in_force(day: date) -> sa.ColumnElement[bool]:
     return sa.and_(
-        sa.or_(_o.c.active_from.is_(None), _o.c.active_from <= day),
+        # a view may have times: from ten o'clock of the day on is on the day
+        sa.or_(_o.c.active_from.is_(None), _o.c.active_from < tally.day_after(day)),
         sa.or_(_o.c.active_to.is_(None), _o.c.active_to >= day),
     )
 
