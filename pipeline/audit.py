@@ -37,6 +37,7 @@ class Kind(StrEnum):
 
     LETTER = "letter"
     MESSAGE = "message"
+    ENCLOSURE = "enclosure"
     TEMPLATE = "template"
     RETURNED = "returned mail"
     UNNAMED = "unnamed"
@@ -99,7 +100,9 @@ def examine(
     not there at all.
     """
     counts = files.count(db, year)
-    total = counts.letters + counts.messages + counts.templates + counts.returned
+    total = (
+        counts.letters + counts.messages + counts.templates + counts.returned + counts.enclosures
+    )
     seen = array("Q")
     if total:
         archive.require()
@@ -130,6 +133,8 @@ def _named(db: Database, year: int | None, *, forgotten: bool) -> Iterator[tuple
         yield Kind.LETTER, one
     for one in files.messages(db, year, forgotten=forgotten):
         yield Kind.MESSAGE, one
+    for one in files.enclosures(db, year, forgotten=forgotten):
+        yield Kind.ENCLOSURE, one
     if year is None:  # a mail that came back belongs to none
         for one in files.returned(db, forgotten=forgotten):
             yield Kind.RETURNED, one

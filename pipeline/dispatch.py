@@ -34,12 +34,12 @@ from pipeline.delivery import (
 )
 from pipeline.errors import LetterFault, Misconfigured, Unavailable
 from pipeline.highwater import MarkFile
-from pipeline.ledger import approvals, deliveries, instance, messages, relays
+from pipeline.ledger import approvals, deliveries, enclosures, instance, messages, relays
 from pipeline.ledger.deliveries import Claim
 from pipeline.ledger.messages import Sender
 from pipeline.ledger.runs import Run
 from pipeline.london import LONDON
-from pipeline.message import Recipient, compose_message, pdf_filename
+from pipeline.message import Recipient, compose_message, pdf_filename, workbook_filename
 from pipeline.transport import Relay, Session, Transport
 
 LEASE = timedelta(minutes=3)
@@ -570,6 +570,13 @@ class _Dispatch:
             recipients = [Recipient(address=redirect_to, name="", role="redirect", kind="to")]
         with _asking_the_archive():
             pdf = self._archive.get(message.pdf, message.pdf_sha256)
+            enclosed = [
+                (
+                    workbook_filename(one.kind, message.year, message.authority_name),
+                    self._archive.get(one.file, one.sha256),
+                )
+                for one in enclosures.of(self._db, message.letter_id)
+            ]
         return compose_message(
             wording=words,
             sender=message.mailbox,
@@ -577,6 +584,7 @@ class _Dispatch:
             recipients=recipients,
             pdf=pdf,
             pdf_filename=pdf_filename(message.year, message.authority_name),
+            enclosures=enclosed,
             message_id=message.message_id,
             date=date,
             extra_headers=extra,

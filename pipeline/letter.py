@@ -56,6 +56,21 @@ _PANEL = {
     "whole_label": "what that counts, singular or plural",
 }
 
+CASES: Mapping[str, Sequence[str]] = {
+    "decisions": (
+        "case_reference",
+        "received_on",
+        "decided_on",
+        "category",
+        "outcome",
+        "remedied_early",
+        "authority_code",
+    ),
+    "compliance": ("case_reference", "recorded_on", "outcome", "authority_code"),
+}
+"""What may be enclosed, a workbook for each, and its columns in the statistics; the last says whose
+a row is and is not printed."""
+
 MERGE_FIELDS: Mapping[str, str] = {
     "letter_date": "the date of the letter, e.g. 22 July 2020",
     "letter_year": "the year of the letter, e.g. 2020",
@@ -164,6 +179,7 @@ class Edition:
     signatory_posts: Sequence[str]
     facts: Mapping[str, int | str] = field(default_factory=dict)
     copied_roles: Sequence[str] = ("link_officer",)
+    enclosures: Sequence[str] = ()
     prepare_on: date
     dispatch_at: datetime
 
@@ -178,6 +194,7 @@ class Record:
 
     `addressee` is the authority itself, or the one that took over from it; `officers` are the
     addressee's officers in force on the letter's date, in the order in which they are named.
+    `cases` are the rows to enclose, by what they are (ENCLOSURES), as CASES names their columns.
     """
 
     authority: Authority
@@ -185,11 +202,14 @@ class Record:
     officers: Sequence[Officer]
     counts: Counts
     remarks: Sequence[str] = ()
+    cases: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
     """One letter, composed: plain values only, so that it can be frozen as JSON.
+
+    `enclosures` are the rows that go with it, by what they are.
 
     `fault` says why it cannot be made; then `fields` and `recipients` are empty, and what does not
     show in the name is replaced, so that it can be listed.
@@ -202,6 +222,7 @@ class Letter:
     figures: Mapping[str, Mapping[str, int | None]]
     recipients: Sequence[Mapping[str, Any]]
     fault: str | None = None
+    enclosures: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
 
 
 def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
@@ -244,6 +265,7 @@ def compose(record: Record, edition: Edition, averages: Averages) -> Letter:
         figures=figures,
         recipients=recipients,
         fault=" ".join(faults) or None,
+        enclosures={} if faults else record.cases,
     )
 
 

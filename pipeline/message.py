@@ -38,6 +38,7 @@ _LINE_TARGET: Final = 76  # RFC 2047 section 2: lines that hold encoded words st
 _LONGEST_WORD: Final = 980  # with the header's name, within RFC 5322's 998 octets for a line
 _ENCODED_WORD_LIMIT: Final = 75  # RFC 2047 section 2
 _FILENAME_LIMIT: Final = 120
+_WORKBOOK: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 _ATOM: Final = re.compile(ATEXT)
 _MESSAGE_ID: Final = re.compile(rf"<{DOT_ATOM}@{DOT_ATOM}>")
@@ -87,6 +88,7 @@ def compose_message(
     recipients: Sequence[Recipient],
     pdf: bytes,
     pdf_filename: str,
+    enclosures: Sequence[tuple[str, bytes]] = (),
     message_id: str,
     date: datetime,
     language: str = "en-GB",
@@ -96,7 +98,8 @@ def compose_message(
 
     `sender` and `reply_to` are mailboxes ("Name <address>" or a bare address); `message_id` comes
     from `new_message_id`; `date` is aware. The message is multipart/mixed: the wording as text and
-    as HTML, then the PDF, whose octets come out of any mail reader exactly as they went in.
+    as HTML, then the PDF and the `enclosures` (workbooks, each with its file name), whose octets
+    come out of any mail reader exactly as they went in.
     Raises `LetterFault` for a value that cannot stand where it is put: a line break in a name, an
     address no mail system takes, nobody to write to.
     """
@@ -142,7 +145,9 @@ def compose_message(
         f"=_{mark}_words",
         [_text_part("plain", wording.text), _text_part("html", wording.html)],
     )
-    mixed = _multipart("mixed", f"=_{mark}_parts", [alternative, _pdf_part(pdf, pdf_filename)])
+    attached = [_file_part("application/pdf", pdf, pdf_filename)]
+    attached += [_file_part(_WORKBOOK, data, name) for name, data in enclosures]
+    mixed = _multipart("mixed", f"=_{mark}_parts", [alternative, *attached])
     return ("\r\n".join(headers) + "\r\n" + mixed).encode("ascii")
 
 
@@ -164,13 +169,21 @@ def pdf_filename(year: int | str, authority: str) -> str:
     Plain ASCII, with nothing that Windows or a shell objects to, 120 characters at most: letters
     lose their accents, and what has no plain counterpart becomes a hyphen.
     """
-    start = f"Annual Review letter {_plain(str(year)) or 'undated'}"
-    room = _FILENAME_LIMIT - len(start) - len(" - ") - len(".pdf")
+    return _named(f"Annual Review letter {_plain(str(year)) or 'undated'}", authority, ".pdf")
+
+
+def workbook_filename(kind: str, year: int | str, authority: str) -> str:
+    """Return an enclosure's name, "Decisions 2020 - Stevenage Borough Council.xlsx", as above."""
+    return _named(f"{_plain(kind).capitalize()} {_plain(str(year))}", authority, ".xlsx")
+
+
+def _named(start: str, authority: str, ending: str) -> str:
+    room = _FILENAME_LIMIT - len(start) - len(" - ") - len(ending)
     name = _plain(authority)
     if len(name) > room:
         cut = name[: room + 1]
         name = (cut.rpartition(" ")[0] or cut[:room]).rstrip(" .,-&'(")
-    return f"{start} - {name}.pdf" if name else f"{start}.pdf"
+    return f"{start} - {name}{ending}" if name else f"{start}{ending}"
 
 
 # ---------------------------------------------------------------------------------------- headers
@@ -317,11 +330,11 @@ def _quoted_printable(line: bytes) -> str:
     return encoded.decode("ascii").replace("=\n", "=\r\n")
 
 
-def _pdf_part(pdf: bytes, filename: str) -> str:
-    encoded = base64.b64encode(pdf).decode("ascii")
+def _file_part(kind: str, data: bytes, filename: str) -> str:
+    encoded = base64.b64encode(data).decode("ascii")
     lines = (encoded[at : at + 76] for at in range(0, len(encoded), 76))
     return (
-        f"Content-Type: application/pdf;{_parameter('name', filename)}\r\n"
+        f"Content-Type: {kind};{_parameter('name', filename)}\r\n"
         "Content-Transfer-Encoding: base64\r\n"
         f"Content-Disposition: attachment;{_parameter('filename', filename)}\r\n\r\n"
         + "\r\n".join(lines)

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pipeline import log
-from pipeline.archive import Archive, letter_name
+from pipeline.archive import Archive, enclosure_name, letter_name
 from pipeline.errors import LetterFault
+from pipeline.ledger.enclosures import Enclosed
 from pipeline.ledger.letters import Faulted, FrozenLetter, Prepared
 from pipeline.letter import MEASURES
 
@@ -66,6 +67,7 @@ class Preparer:
         return made
 
     def _made(self, letter: FrozenLetter) -> Prepared | Faulted:
+        from pipeline import workbook
         from pipeline.convert import finish
         from pipeline.proof import prove
 
@@ -74,17 +76,30 @@ class Preparer:
             docx_sha256 = hashlib.sha256(docx).hexdigest()
             pdf = finish(self.converter.convert(docx), created=self.dated, seed=docx_sha256)
             proof = prove(pdf, self._expected(letter.fields), self.names)
+            books = [
+                (kind, workbook.made(kind, letter.authority_code, letter.fields, cases))
+                for kind, cases in letter.cases.items()
+            ]
         except LetterFault as fault:
             return Faulted(letter_id=letter.id, reason=str(fault))
         sha256 = hashlib.sha256(pdf).hexdigest()
         name = letter_name(letter.year, letter.authority_code, letter.authority_name, sha256)
         self.archive.put(name, pdf)
+        enclosed = []
+        for kind, data in books:
+            digest = hashlib.sha256(data).hexdigest()
+            file = enclosure_name(
+                letter.year, letter.authority_code, letter.authority_name, kind, digest
+            )
+            self.archive.put(file, data)
+            enclosed.append(Enclosed(kind=kind, file=file, sha256=digest))
         return Prepared(
             letter_id=letter.id,
             pdf=name,
             pdf_sha256=sha256,
             docx_sha256=docx_sha256,
             pages=proof.pages,
+            enclosed=tuple(enclosed),
         )
 
     def _expected(self, fields: Mapping[str, Any]) -> "Expectation":

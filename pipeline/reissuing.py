@@ -92,15 +92,10 @@ def look(pipeline: Pipeline, run: Run, old: Any, *, dated: date, progress: Progr
                             more += 1
         finally:
             progress.end()
-    if letter is None:
-        raise Refused(
-            f"{old.authority_name} ({old.authority_code}) gets no letter of {run.year} from the "
-            "statistics as they are now: it is not on the register, or was not active in the "
-            "period. Correct the authorities table first."
-        )
-    if letter.fault is not None:
-        raise Refused(f"The letter cannot be composed anew: {letter.fault}")
+    letter = _sound(letter, old, run)
     differences = renewal.between(old, letter)
+    if reissues.other_cases(pipeline.ledger, old, letter):
+        differences.append(Difference(what="enclosures", before="other cases", after="these cases"))
     if not differences:
         raise Refused(
             f"Nothing has changed: the letter to {old.authority_name} says what the statistics say "
@@ -117,6 +112,19 @@ def look(pipeline: Pipeline, run: Run, old: Any, *, dated: date, progress: Progr
         also=also,
         more=more,
     )
+
+
+def _sound(letter: Letter | None, old: Any, run: Run) -> Letter:
+    """The letter composed anew. Raises Refused where there is none, or it has a fault."""
+    if letter is None:
+        raise Refused(
+            f"{old.authority_name} ({old.authority_code}) gets no letter of {run.year} from the "
+            "statistics as they are now: it is not on the register, or was not active in the "
+            "period. Correct the authorities table first."
+        )
+    if letter.fault is not None:
+        raise Refused(f"The letter cannot be composed anew: {letter.fault}")
+    return letter
 
 
 def reissue(

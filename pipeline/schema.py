@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from pipeline.delivery import LEASED, OPEN, Mode, State
-from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
+from pipeline.letter import CASES, KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 from pipeline.report import Kind, MatchedBy
 
 VERSION = "0012"
@@ -143,6 +143,7 @@ editions = sa.Table(
     sa.Column("signatory_posts", sa.JSON, nullable=False),
     sa.Column("facts", sa.JSON),
     sa.Column("copied_roles", sa.JSON),
+    sa.Column("enclosures", sa.JSON),
     sa.Column("prepare_on", sa.Date),
     sa.Column("dispatch_at", Utc),
 )
@@ -318,6 +319,20 @@ letters = sa.Table(
         sqlite_where=sa.text("fault IS NOT NULL"),
         postgresql_where=sa.text("fault IS NOT NULL"),
     ),
+)
+
+enclosures = sa.Table(
+    "enclosures",
+    metadata,
+    sa.Column("id", _id, primary_key=True),
+    sa.Column("letter_id", sa.ForeignKey("letters.id"), nullable=False),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("cases", sa.JSON, nullable=False),  # the rows, frozen when the run was opened
+    sa.Column("file", sa.Text),  # name within the archive
+    sa.Column("sha256", sa.String(64)),
+    sa.UniqueConstraint("letter_id", "kind"),
+    sa.CheckConstraint(_one_of("kind", CASES), name="kind"),
+    sa.CheckConstraint("(file IS NULL) = (sha256 IS NULL)", name="made_whole"),
 )
 
 approvals = sa.Table(

@@ -19,11 +19,18 @@ from pipeline.database import Database
 from pipeline.delivery import Accepted, Deferred, Mode, NotTried, Outcome, Rejected, Reply
 from pipeline.dispatch import CAPTURED, Outbox, opened_relay
 from pipeline.errors import LetterFault, Unavailable
-from pipeline.ledger import events, instance, relays
+from pipeline.ledger import enclosures, events, instance, relays
 from pipeline.ledger.looking import Looked
 from pipeline.ledger.runs import Run
 from pipeline.london import LONDON
-from pipeline.message import Recipient, Wording, compose_message, new_message_id, pdf_filename
+from pipeline.message import (
+    Recipient,
+    Wording,
+    compose_message,
+    new_message_id,
+    pdf_filename,
+    workbook_filename,
+)
 from pipeline.schema import Event
 from pipeline.transport import Session, Transport
 
@@ -131,6 +138,13 @@ def _one(
             letter,
             address,
             archive.get(letter.pdf, letter.pdf_sha256),
+            enclosed=[
+                (
+                    workbook_filename(each.kind, run.year, letter.authority_name),
+                    archive.get(each.file, each.sha256),
+                )
+                for each in enclosures.of(db, letter.id)
+            ],
             message_id=message_id,
             person=person,
             ledger=instance.newest(db)[0],
@@ -154,6 +168,7 @@ def written(
     address: str,
     pdf: bytes,
     *,
+    enclosed: Sequence[tuple[str, bytes]] = (),
     message_id: str,
     person: str,
     ledger: str,
@@ -182,6 +197,7 @@ def written(
         recipients=[Recipient(address=address, name="", role="tester", kind="to")],
         pdf=pdf,
         pdf_filename=pdf_filename(run.year, letter.authority_name),
+        enclosures=enclosed,
         message_id=message_id,
         date=now,
         extra_headers={_HEADER: f"{run.year} {letter.authority_code} {ledger}"},

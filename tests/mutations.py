@@ -420,8 +420,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _one(
         "an approval is not bound to whom the letters go to",
         APPROVALS,
-        '"recipients": _hash(row.recipients)}',
-        '"recipients": ""}',
+        '"recipients": _hash(row.recipients),',
+        '"recipients": "",',
         "integration/test_ledger.py"
         "::test_an_approval_is_void_once_anything_changes[recipients-value1-recipients-sqlite]",
     ),

@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline.archive.bucket import Account, Bucket, Limits
 from pipeline.archive.elsewhere import Elsewhere
 from pipeline.archive.folder import Folder
-from pipeline.archive.naming import checked, letter_name, message_name
+from pipeline.archive.naming import checked, enclosure_name, letter_name, message_name
 from pipeline.errors import Refused, Unavailable
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Archive",
     "Bucket",
     "Limits",
+    "enclosure_name",
     "letter_name",
     "message_name",
 ]

@@ -26,6 +26,12 @@ def message_name(year: int, code: str, authority: str, sha256: str) -> str:
     return f"{year:04d}/messages/{_stem(code, authority, sha256)}.eml"
 
 
+def enclosure_name(year: int, code: str, authority: str, kind: str, sha256: str) -> str:
+    """Answer the name of an enclosure: `2020/enclosures/E07000243-...-decisions.<hash>.xlsx`."""
+    stem, _, mark = _stem(code, authority, sha256).rpartition(".")
+    return f"{year:04d}/enclosures/{stem}-{kind}.{mark}.xlsx"
+
+
 def checked(name: str) -> str:
     """The name, if it stays within the archive and every place can keep it; raises Refused."""
     path = PurePosixPath(name)

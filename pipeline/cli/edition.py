@@ -49,10 +49,10 @@ def edition(
 
     --set KEY=VALUE gives a setting its own value, with --from or later without it. KEY is
     letter_date, published_on, period_start, period_end, signatory, signatory_posts (a JSON list),
-    copied_roles (a JSON list), prepare_on, dispatch_at (2021-07-21T09:00, London time), facts (a
-    JSON object), or one fact as in facts.delegates=190. An empty VALUE takes a fact away, or gives
-    prepare_on, dispatch_at and copied_roles back what is usual. A fact that was named so counts as
-    looked at. A run that is open keeps what it was opened with: letters refresh YEAR takes it in.
+    copied_roles and enclosures (JSON lists), prepare_on, dispatch_at (2021-07-21T09:00, London
+    time), facts (a JSON object), or one fact as in facts.delegates=190. An empty VALUE takes a fact
+    away, or gives prepare_on, dispatch_at, copied_roles and enclosures back what is usual. A fact
+    that was named so counts as looked at. A run that is open keeps what it was opened with: letters refresh YEAR takes it in.
 
     Where source.url names another database, nothing is written there: the edition is printed as a
     line of editions.csv, to be given to whoever keeps it.

@@ -19,7 +19,7 @@ from pipeline.cli.writing import STANDARD_OUTPUT, Force, output, whole_file
 from pipeline.display.console import err, out, print_json
 from pipeline.display.story import print_letter, print_story
 from pipeline.errors import Refused, Unavailable
-from pipeline.ledger import hindrances, reissues, story
+from pipeline.ledger import enclosures, hindrances, reissues, story
 from pipeline.ledger.runs import Run
 from pipeline.message import pdf_filename
 
@@ -137,6 +137,7 @@ def show(
             "file": pipeline.archive.location(row.pdf) if row.pdf else None,
             "figures": row.figures,
             "recipients": row.recipients,
+            "enclosures": [asdict(one) for one in enclosures.of(pipeline.ledger, row.id)],
             **asdict(told),
             "earlier_revisions": [
                 {**asdict(one), "superseded_at": one.superseded_at.isoformat(timespec="seconds")}

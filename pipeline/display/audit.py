@@ -13,6 +13,7 @@ _SHOWN = 20  # files that the ledger does not name, before the rest is only coun
 _KINDS = {
     Kind.LETTER: ("letter (PDF)", "letters (PDF)"),
     Kind.MESSAGE: ("message (.eml)", "messages (.eml)"),
+    Kind.ENCLOSURE: ("enclosure (.xlsx)", "enclosures (.xlsx)"),
     Kind.TEMPLATE: ("template", "templates"),
     Kind.RETURNED: ("returned mail (.eml)", "returned mails (.eml)"),
 }

@@ -24,6 +24,7 @@ _ORDER = (
     "signatory",
     "signatory_posts",
     "copied_roles",
+    "enclosures",
 )
 _FACT = "facts."
 _USUAL = ("prepare_on", "dispatch_at")
@@ -184,7 +185,7 @@ def _shown(stored: StoredEdition, name: str) -> Text:
         case date():
             told = _day(value)
         case list() | tuple():
-            told = "\n".join(value) or "nobody"
+            told = "\n".join(value) or ("nothing" if name == "enclosures" else "nobody")
         case _:
             told = str(value)
     return Text(harmless(f"{told}{' (usual)' if usual else ''}"))

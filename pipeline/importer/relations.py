@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.importer.cells import Holds, address, code, flag, number, one_of, text
 from pipeline.importer.dates import day, moment, recent_day
-from pipeline.importer.structures import copied_roles, facts, texts
+from pipeline.importer.structures import copied_roles, enclosures, facts, texts
 from pipeline.letter import KINDS, MEASURES, NOUNS, OUTCOMES, ROLES
 from pipeline.london import LONDON
 
@@ -217,6 +217,7 @@ RELATIONS: tuple[Relation, ...] = (
             _optional("copied_roles", copied_roles),
             _optional("prepare_on", recent_day, _DAY),
             _optional("dispatch_at", moment, _MOMENT),
+            _optional("enclosures", enclosures),
         ),
         key=("year",),
         check=_check_edition,

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from pipeline.importer.cells import WHITE_SPACE, Wrong, one_of, shown, text
-from pipeline.letter import CHIEF_EXECUTIVE, ROLES
+from pipeline.letter import CASES, CHIEF_EXECUTIVE, ROLES
 
 
 def texts(value: str) -> list[str]:
@@ -28,6 +28,14 @@ def copied_roles(value: str) -> list[str]:
     if len(set(roles)) < len(roles):
         raise Wrong("holds a role twice.")
     return roles
+
+
+def enclosures(value: str) -> list[str]:
+    """A list of what is enclosed with each letter, none twice."""
+    found = [one_of(tuple(CASES))(one) for one in texts(value)]
+    if len(set(found)) < len(found):
+        raise Wrong("holds an enclosure twice.")
+    return found
 
 
 def facts(value: str) -> dict[str, int | str]:

@@ -23,7 +23,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import OPEN, Mode
 from pipeline.errors import Refused
-from pipeline.ledger import events, runs
+from pipeline.ledger import enclosures, events, runs
 from pipeline.ledger.runs import Run
 from pipeline.schema import Event
 
@@ -37,6 +37,7 @@ PARTS: Mapping[str, str] = {
     "letter": "its text and figures",
     "pdf": "its PDF",
     "recipients": "whom it goes to",
+    "enclosures": "what is enclosed",
     "template": "the template",
     "wording": "the words of the message",
     "sender": "whom it is from",
@@ -445,9 +446,10 @@ def _held_against(
         )
         select = select.where(sa.or_(table.c.id.not_in(begun), table.c.id.in_(unsent)))
     shared = _shared(run, sender)
+    enclosed = enclosures.hashes(connection, run.id, letter_id)
     for _, some in groupby(connection.execute(select), key=attrgetter("id")):
         rows = list(some)
-        current = shared | _own(rows[0])
+        current = shared | _own(rows[0], enclosed.get(rows[0].id, []))
         logins: set[str] = set()
         ended: list[tuple[Any, list[str]]] = []
         for row in rows:
@@ -520,6 +522,7 @@ def _looked_at(
     elif codes is not None:
         select = select.where(table.c.authority_code.in_(codes))
     shared = _shared(run, sender, whole=True)
+    enclosed = enclosures.hashes(connection, run.id, letter_id)
     for row in connection.execute(select):
         said = [
             row.authority_code,
@@ -529,7 +532,8 @@ def _looked_at(
             row.figures,
             row.fields,
         ]
-        yield row, shared | _own(row, whole=True) | {"letter": _hash(said)}
+        own = _own(row, enclosed.get(row.id, []), whole=True)
+        yield row, shared | own | {"letter": _hash(said)}
 
 
 def _shared(run: Run, sender: Sequence[str], *, whole: bool = False) -> dict[str, str]:
@@ -541,9 +545,13 @@ def _shared(run: Run, sender: Sequence[str], *, whole: bool = False) -> dict[str
     }
 
 
-def _own(row: Any, *, whole: bool = False) -> dict[str, str]:
+def _own(row: Any, enclosed: Sequence[Any], *, whole: bool = False) -> dict[str, str]:
     """The digests of what can be told of one letter without reading its text."""
-    found = {"pdf": _hash(row.pdf_sha256), "recipients": _hash(row.recipients)}
+    found = {
+        "pdf": _hash(row.pdf_sha256),
+        "recipients": _hash(row.recipients),
+        "enclosures": _hash(enclosed),
+    }
     return found if whole else _short(found)
 
 

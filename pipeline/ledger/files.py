@@ -35,6 +35,7 @@ class Counts:
     messages: int
     templates: int
     returned: int
+    enclosures: int = 0
 
 
 def years(db: Database) -> list[int]:
@@ -60,6 +61,12 @@ def count(db: Database, year: int | None = None) -> Counts:
             or 0,
             templates=len(_templates(connection, year)),
             returned=0 if year is not None else _count_returned(connection),
+            enclosures=connection.scalar(
+                sa.select(sa.func.count()).select_from(
+                    _enclosures(year, forgotten=False).subquery()
+                )
+            )
+            or 0,
         )
 
 
@@ -93,6 +100,36 @@ def messages(
         table.c.authority_name,
     ).where(m.c.eml.is_not(None))
     return _streamed(db, _of_year(select, year, forgotten=forgotten), m.c.id)
+
+
+def enclosures(
+    db: Database, year: int | None = None, *, forgotten: bool = False
+) -> Iterator[NamedFile]:
+    """The workbooks that go with letters, streamed, as `letters`."""
+    return _streamed(db, _enclosures(year, forgotten=forgotten), schema.enclosures.c.id)
+
+
+def _enclosures(year: int | None, *, forgotten: bool) -> sa.Select[Any]:
+    table, e, r = schema.letters, schema.enclosures, schema.runs
+    select = (
+        sa.select(
+            e.c.id,
+            e.c.file.label("name"),
+            e.c.sha256,
+            r.c.year,
+            table.c.authority_code.label("authority"),
+            table.c.authority_name,
+        )
+        .join_from(e, table, table.c.id == e.c.letter_id)
+        .join(r, r.c.id == table.c.run_id)
+        # Of a file that a refresh has given to its new run, the new one speaks.
+        .where(
+            e.c.file.is_not(None),
+            r.c.forgotten_at.is_not(None) == forgotten,
+            e.c.id.in_(sa.select(sa.func.max(e.c.id)).group_by(e.c.file)),
+        )
+    )
+    return select if year is None else select.where(r.c.year == year)
 
 
 def returned(db: Database, *, forgotten: bool = False) -> Iterator[NamedFile]:
@@ -147,20 +184,23 @@ def is_frozen(db: Database, message_id: str) -> bool:
 def named(db: Database, names: Collection[str]) -> set[str]:
     """Which of these names within the archive are a letter's, a message's or a returned mail's."""
     table, m, mail = schema.letters, schema.messages, schema.returned_mail
+    e = schema.enclosures
     with db.read() as connection:
         return {
+            *connection.scalars(sa.select(e.c.file).where(e.c.file.in_(names))),
             *connection.scalars(sa.select(table.c.pdf).where(table.c.pdf.in_(names))),
             *connection.scalars(sa.select(m.c.eml).where(m.c.eml.in_(names))),
             *connection.scalars(sa.select(mail.c.kept).where(mail.c.kept.in_(names))),
         }
 
 
-What = Literal["letter", "message", "returned mail"]
+What = Literal["letter", "message", "enclosure", "returned mail"]
 
 
 def forgotten(db: Database, names: Collection[str]) -> dict[str, tuple[What, NamedFile]]:
     """Which of these names are of what is forgotten, and of nothing that is kept; what it is."""
     table, m, r, mail = schema.letters, schema.messages, schema.runs, schema.returned_mail
+    e = schema.enclosures
     about = (r.c.year, table.c.authority_code, table.c.authority_name)
     nobody = (sa.null().label("year"), sa.literal("").label("code"), sa.literal("").label("name"))
     selects: tuple[tuple[What, sa.Select[Any]], ...] = (
@@ -176,6 +216,13 @@ def forgotten(db: Database, names: Collection[str]) -> dict[str, tuple[What, Nam
             .join(table, table.c.id == m.c.letter_id)
             .join(r, r.c.id == table.c.run_id)
             .where(m.c.eml.in_(names)),
+        ),
+        (
+            "enclosure",
+            sa.select(e.c.file, e.c.sha256, r.c.forgotten_at, *about)
+            .join_from(e, table, table.c.id == e.c.letter_id)
+            .join(r, r.c.id == table.c.run_id)
+            .where(e.c.file.in_(names)),
         ),
         (
             "returned mail",

@@ -577,6 +577,8 @@ def _forget(connection: sa.Connection, letters: Sequence[Any], *, now: datetime)
         schema.events,
     )
     ids = [letter.id for letter in letters]
+    inside = schema.enclosures
+    connection.execute(sa.update(inside).where(inside.c.letter_id.in_(ids)).values(cases=[]))
     messages = connection.execute(
         sa.select(m.c.id, m.c.letter_id, m.c.recipients, m.c.reason)
         .where(m.c.letter_id.in_(ids))

@@ -1,7 +1,7 @@
 """Letters: composed, then prepared or faulted."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Mode
+from pipeline.ledger import enclosures
+from pipeline.ledger.enclosures import Enclosed
 from pipeline.schema import Event, Stage
 
 _CHUNK = 200
@@ -28,17 +30,22 @@ class FrozenLetter:
     authority_code: str
     authority_name: str
     fields: Mapping[str, Any]
+    cases: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A letter's file: `pdf` is its name within the archive, hashes are hex SHA-256."""
+    """A letter's file: `pdf` is its name within the archive, hashes are hex SHA-256.
+
+    `enclosed` are the workbooks that go with it.
+    """
 
     letter_id: int
     pdf: str
     pdf_sha256: str
     docx_sha256: str
     pages: int
+    enclosed: Sequence[Enclosed] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +136,7 @@ def unprepared(db: Database, run_id: int) -> Iterator[FrozenLetter]:
                 .order_by(table.c.authority_code, table.c.revision)
                 .limit(_CHUNK)
             ).all()
+            cases = enclosures.cases(connection, [row.id for row in rows])
         if not rows:
             return
         for row in rows:
@@ -139,6 +147,7 @@ def unprepared(db: Database, run_id: int) -> Iterator[FrozenLetter]:
                 authority_code=row.authority_code,
                 authority_name=row.authority_name,
                 fields=row.fields,
+                cases=cases.get(row.id, {}),
             )
         after = (rows[-1].authority_code, rows[-1].revision)
 
@@ -158,6 +167,7 @@ def record_all(
     """
     table = schema.letters
     made: list[dict[str, Any]] = []
+    enclosed: list[tuple[int, Sequence[Enclosed]]] = []
     failed: list[dict[str, Any]] = []
     noted: list[dict[str, Any]] = []
     with db.write() as connection:
@@ -184,6 +194,7 @@ def record_all(
                         "sha256": result.pdf_sha256,
                         "pages": result.pages,
                     }
+                    enclosed.append((result.letter_id, result.enclosed))
                     made.append({**_prepared(result), "of": result.letter_id, "prepared_at": now})
                 case Faulted():
                     if fault == result.reason:
@@ -201,6 +212,7 @@ def record_all(
                     "data": data,
                 }
             )
+        enclosures.record(connection, enclosed)
         for statement, rows in ((_FAULT, failed), (_PREPARE, made), (_NOTE, noted)):
             if rows:
                 connection.execute(statement, rows)

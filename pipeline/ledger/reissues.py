@@ -11,7 +11,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State
 from pipeline.errors import Refused
-from pipeline.ledger import events, holds, runs
+from pipeline.ledger import enclosures, events, holds, runs
 from pipeline.ledger.letters import FrozenLetter
 from pipeline.ledger.runs import Run
 from pipeline.letter import Letter
@@ -50,6 +50,13 @@ def figures(db: Database, run: Run, codes: Collection[str]) -> dict[str, Any]:
                 )
             )
         }
+
+
+def other_cases(db: Database, old: Any, letter: Letter) -> bool:
+    """Whether other cases would be enclosed with the letter than with the old one (its row)."""
+    with db.read() as connection:
+        before = enclosures.cases(connection, [old.id]).get(old.id, {})
+    return before != {kind: [list(one) for one in some] for kind, some in letter.enclosures.items()}
 
 
 def make(
@@ -106,6 +113,7 @@ def make(
             )
             .returning(table.c.id)
         ).scalar_one()
+        enclosures.insert_one(connection, id_, letter)
         data: Mapping[str, Any] = {
             "reason": because,
             "replaces": old.id,
@@ -130,6 +138,7 @@ def make(
         authority_code=old.authority_code,
         authority_name=letter.authority_name,
         fields=letter.fields,
+        cases=letter.enclosures,
     )
 
 

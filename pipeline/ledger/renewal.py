@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Refused
-from pipeline.ledger import approvals, events, holds, runs
+from pipeline.ledger import approvals, enclosures, events, holds, runs
 from pipeline.ledger.letters import MADE
 from pipeline.ledger.runs import Opening, Run
 from pipeline.letter import MEASURES, Letter
@@ -169,11 +169,19 @@ def _take_over(connection: sa.Connection, run: Run, new_id: int, opening: Openin
     kept = 0
     for pairs in _pairs(connection, run.id, new_id):
         carried: list[dict[str, Any]] = []
+        cases = enclosures.cases(connection, [one.id for pair in pairs for one in pair if one])
         for old, new in pairs:
-            if (change := _compared(old, new)) is not None:
+            moved = bool(
+                old is not None
+                and new is not None
+                and cases.get(old.id, {}) != cases.get(new.id, {})
+            )
+            if (change := _compared(old, new, moved=moved)) is not None:
                 changes.append(change)
             if old is not None and new is not None:
-                values = _carried(old, new, remade=remade)
+                values = _carried(old, new, remade=remade or moved)
+                if values["pdf"] is not None:
+                    enclosures.carry(connection, old.id, new.id)
                 kept += values["pdf"] is not None
                 if any(values.values()):
                     carried.append({"of": new.id, **values})
@@ -250,7 +258,7 @@ def _carried(old: Any, new: Any, *, remade: bool) -> dict[str, Any]:
     return {name: getattr(old, name) if keeps or name not in MADE else None for name in _KEPT}
 
 
-def _compared(old: Any | None, new: Any | None) -> Change | None:
+def _compared(old: Any | None, new: Any | None, *, moved: bool) -> Change | None:
     if old is None or new is None:
         there = new if old is None else old
         assert there is not None  # noqa: S101 - the code came from one of the two
@@ -264,6 +272,8 @@ def _compared(old: Any | None, new: Any | None) -> Change | None:
     # A fault in making the file is not part of what was pulled.
     composed = old.fault if old.faulted_in == Stage.COMPOSE.value else None
     differences += _differences("fault", composed, new.fault)
+    if moved:
+        differences.append(Difference(what="enclosures", before="other cases", after="these cases"))
     if not differences:
         return None
     return Change(

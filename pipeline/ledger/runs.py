@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Refused
-from pipeline.ledger import events, hindrances
+from pipeline.ledger import enclosures, events, hindrances
 from pipeline.letter import Letter
 from pipeline.schema import Event, Stage
 
@@ -127,6 +127,7 @@ def insert(
     while chunk := list(islice(composed, _CHUNK)):
         count += len(chunk)
         connection.execute(sa.insert(schema.letters), [_row(run_id, letter) for letter in chunk])
+        enclosures.insert(connection, run_id, chunk)
     events.note(
         connection,
         Event.RUN_OPENED,

@@ -122,7 +122,10 @@ class _Found:
                 self._template(pulled.edition)
                 self._carried(pulled.edition)
                 looking = self._begin(
-                    pulled.edition, pulled.averages, statistics, f"letters check {self.year}"
+                    pulled.edition,
+                    pulled.averages,
+                    statistics,
+                    f"Mend it; then: letters check {self.year}",
                 )
                 for record in pulled.records:
                     seen, _ = frozen.composed(compose(record, pulled.edition, pulled.averages))
@@ -144,11 +147,15 @@ class _Found:
         begun = frozen.is_begun(self.pipeline.ledger, run, self.pipeline.outbox.mode)
         self.add(editions.look_at(edition, now=self.now, begun=begun))
         prints: dict[str, bytes] = {}
+        again = (
+            f"Mend it, then: letters refresh {self.year}. Or withhold the letter: letters cancel"
+            f" AUTHORITY --year {self.year} --reason TEXT"
+        )
         try:
             with self._statistics(edition) as statistics:
-                looking = self._begin(edition, averages, statistics, f"letters refresh {self.year}")
+                looking = self._begin(edition, averages, statistics, again)
         except LettersError:  # said below
-            looking = self._begin(edition, averages, None, f"letters refresh {self.year}")
+            looking = self._begin(edition, averages, None, again)
         for seen, print_ in frozen.letters(self.pipeline.ledger, run):
             prints[seen.code] = print_
             self.add(looking.take(seen))
@@ -199,7 +206,7 @@ class _Found:
             published=statistics.published() if statistics else frozenset(),
             ended=statistics.ended() if statistics else {},
             live=self.pipeline.outbox.mode is Mode.LIVE,
-            refresh=f"Mend it, or withhold the letter; then: {again}",
+            refresh=again,
         )
         return self.looking
 

@@ -24,6 +24,7 @@ def thawed(frozen: Mapping[str, Any]) -> Edition:
         signatory_posts=frozen["signatory_posts"],
         facts=frozen["facts"],
         copied_roles=frozen["copied_roles"],
+        enclosures=tuple(frozen.get("enclosures") or ()),
     )
 
 

@@ -146,10 +146,11 @@ class Looking:
                     f"{_NAMES[measure]}: the rate is {_shown(percent)}, printed {on_paper}"
                 )
         figures = seen.figures
-        if figures["remedy"]["whole"] != figures["upheld"]["part"]:
+        upheld, of = figures["upheld"]["part"] or 0, figures["remedy"]["whole"] or 0
+        if of != upheld:
             wrong.append(
-                f"remedies are counted of {figures['remedy']['whole']:,} upheld complaints, and"
-                f" {figures['upheld']['part']:,} were upheld"
+                f"remedies are counted of {counted(of, 'upheld complaint')}, and {upheld:,} were"
+                " upheld"
             )
         self._sums["investigated"] += figures["upheld"]["whole"] or 0
         self._sums["upheld"] += figures["upheld"]["part"] or 0
@@ -263,7 +264,7 @@ class Looking:
                 Kind.ADVISORY,
                 Check.LACKING,
                 f"It has no {words} with an address, so no copy goes there{until}.",
-                f"Add the {words} to officers if there is one.",
+                f"Add the {words} to officers, with an address, if there is one.",
             )
         yield from _apart(seen, domains)
         if self.live and (never := [one for one in domains if _is_reserved(one)]):

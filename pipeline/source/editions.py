@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Misconfigured, Refused, Unavailable
-from pipeline.letter import ROLES, Edition
+from pipeline.letter import CASES, ROLES, Edition
 from pipeline.london import LONDON
 from pipeline.source import values
 from pipeline.source.reading import Faults, raw, rows, translated
@@ -60,6 +60,7 @@ class StoredEdition:
     copied_roles: Sequence[str] | None = None
     prepare_on: date | None = None
     dispatch_at: datetime | None = None
+    enclosures: Sequence[str] | None = None
 
     def in_full(self) -> Edition:
         """The edition that letters are composed with."""
@@ -73,6 +74,7 @@ class StoredEdition:
             signatory_posts=self.signatory_posts,
             facts=self.facts,
             copied_roles=["link_officer"] if self.copied_roles is None else self.copied_roles,
+            enclosures=tuple(self.enclosures or ()),
             prepare_on=self.prepare_on or self.letter_date - _BEFORE,
             dispatch_at=self.dispatch_at or _london(self.letter_date, _HOUR),
         )
@@ -112,7 +114,9 @@ def of_the_year_alone(db: Database, year: int) -> Mapping[str, int]:
 def read(connection: sa.Connection, db: Database, faults: Faults, year: int) -> StoredEdition:
     """As `stored_edition`, over a connection whose time zone is London's."""
     table = schema.editions
-    found = rows(connection, db, sa.select(*raw(*table.c)).where(table.c.year == year), table)
+    # A view that was made for an earlier version does not give what may be left out.
+    columns = [one for one in table.c if one.name != "enclosures" or _encloses(connection, db)]
+    found = rows(connection, db, sa.select(*raw(*columns)).where(table.c.year == year), table)
     if not found:
         known = _years(connection, db)
         there_are = f"there is {', '.join(map(str, known))}" if known else "there is none at all"
@@ -139,6 +143,9 @@ def read(connection: sa.Connection, db: Database, faults: Faults, year: int) -> 
     copied = faults.read(table, row, key, "copied_roles", values.roles(ROLES))
     prepare_on = faults.read(table, row, key, "prepare_on", values.near_day)
     dispatch_at = faults.read(table, row, key, "dispatch_at", values.moment)
+    enclosed = None
+    if "enclosures" in row:
+        enclosed = faults.read(table, row, key, "enclosures", values.roles(CASES))
     faults.refuse()
     assert letter_date and published_on and period_start and period_end  # noqa: S101, PT018
     if period_start > period_end:
@@ -158,7 +165,15 @@ def read(connection: sa.Connection, db: Database, faults: Faults, year: int) -> 
         copied_roles=copied,
         prepare_on=prepare_on,
         dispatch_at=dispatch_at,
+        enclosures=enclosed,
     )
+
+
+def _encloses(connection: sa.Connection, db: Database) -> bool:
+    """Whether the editions have a column for what is enclosed."""
+    with translated(db, schema.editions):
+        there = sa.inspect(connection).get_columns(schema.editions.name)
+    return any(one["name"] == "enclosures" for one in there)
 
 
 def _years(connection: sa.Connection, db: Database) -> list[int]:

@@ -13,6 +13,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import Unavailable
 from pipeline.letter import (
+    CASES,
     CHIEF_EXECUTIVE,
     KINDS,
     MEASURES,
@@ -387,6 +388,7 @@ def _records(reading: _Reading, edition: Edition) -> Generator[Record, None, Non
                 some.append((authority, to, tally.counts(row)))
             officers = _officers_of(reading, edition.letter_date, {to.code for _, to, _ in some})
             remarks = _remarks_of(reading, edition.year, {one.code for one, _, _ in some})
+            enclosed = _cases_of(reading, edition, {one.code for one, _, _ in some})
             for authority, to, counts in some:
                 yield Record(
                     authority=authority,
@@ -394,4 +396,37 @@ def _records(reading: _Reading, edition: Edition) -> Generator[Record, None, Non
                     officers=officers.get(to.code, ()),
                     counts=counts,
                     remarks=remarks.get(authority.code, ()),
+                    cases={kind: of.get(authority.code, []) for kind, of in enclosed.items()},
                 )
+
+
+def _cases_of(
+    reading: _Reading, edition: Edition, codes: Collection[str]
+) -> dict[str, dict[str, list[list[Any]]]]:
+    """What is enclosed, by what it is and whose: the period's cases, as plain values."""
+    found: dict[str, dict[str, list[list[Any]]]] = {}
+    for kind in edition.enclosures:
+        table = getattr(schema, kind)
+        columns = [table.c[name] for name in CASES[kind]]
+        day = table.c.decided_on if kind == "decisions" else table.c.recorded_on
+        chosen = (
+            sa.select(*raw(*columns))
+            .where(table.c.authority_code.in_(codes), tally.within(day, edition))
+            .order_by(table.c.authority_code, day, table.c.case_reference)
+        )
+        by_code = found.setdefault(kind, defaultdict(list))
+        for row in reading.rows(chosen, table):
+            by_code[row["authority_code"]].append([_plain(row[name], name) for name in CASES[kind]])
+    return found
+
+
+def _plain(value: Any, name: str) -> Any:
+    """A value of a case as JSON holds it: days as ISO text, yes or no, and words."""
+    if value is None:
+        return None
+    if name == "remedied_early":
+        return bool(value)
+    if name.endswith("_on"):
+        # A date, or a time that counts on its day; SQLite gives either as text.
+        return str(value)[:10]
+    return str(value)

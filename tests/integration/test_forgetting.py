@@ -1052,7 +1052,7 @@ def test_events_of_no_run_go_by_their_year(small: Past) -> None:
 
 GOES = """
 letters.fields letters.recipients letters.fault letters.withheld_because
-letters.reissued_because
+letters.reissued_because enclosures.cases
 messages.recipients messages.reason messages.request_key
 deliveries.recipient deliveries.domain attempts.reply events.data reports.said reports.remote
 returned_mail.sender returned_mail.subject returned_mail.reason returned_mail.seen_note
@@ -1066,6 +1066,7 @@ authorities.code authorities.name authorities.kind authorities.noun authorities.
 decisions.case_reference decisions.authority_code decisions.category decisions.outcome
 compliance.case_reference compliance.authority_code compliance.outcome
 editions.signatory editions.signatory_posts editions.facts editions.copied_roles
+editions.enclosures enclosures.kind enclosures.file enclosures.sha256
 published_averages.kind published_averages.measure
 runs.opened_by runs.edition runs.template_sha256 runs.wording runs.paused_by runs.forgotten_by
 letters.authority_code letters.authority_name letters.kind letters.figures letters.faulted_in

@@ -88,6 +88,7 @@ def test_values_are_read_as_what_they_are(tmp_path: Path) -> None:
         "copied_roles": ["link_officer"],
         "prepare_on": date(2020, 7, 1),
         "dispatch_at": datetime(2020, 7, 22, 8, tzinfo=UTC),  # nine o'clock in London's summer
+        "enclosures": None,
     }
     (decision,) = tables.relations["decisions"].rows
     assert decision["remedied_early"] is False
