@@ -52,7 +52,8 @@ def edition(
     copied_roles and enclosures (JSON lists), prepare_on, dispatch_at (2021-07-21T09:00, London
     time), facts (a JSON object), or one fact as in facts.delegates=190. An empty VALUE takes a fact
     away, or gives prepare_on, dispatch_at, copied_roles and enclosures back what is usual. A fact
-    that was named so counts as looked at. A run that is open keeps what it was opened with: letters refresh YEAR takes it in.
+    that was named so counts as looked at. A run that is open keeps what it was opened with: letters
+    refresh YEAR takes it in.
 
     Where source.url names another database, nothing is written there: the edition is printed as a
     line of editions.csv, to be given to whoever keeps it.

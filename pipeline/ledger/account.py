@@ -25,7 +25,8 @@ _CHUNK = 500
 class Entry:
     """One delivery with all that led to it, or (from `mode` on empty) a letter that has none.
 
-    `state` is the delivery's; without one it is `fault`, `withheld`, `unprepared` or `prepared`.
+    `state` is the delivery's; without one it is `fault`, `withheld`, `unprepared`, `prepared` or
+    `replaced` by a newer revision.
     `approved_by` are the people who had approved the run, this letter included, before this
     delivery was first tried. `tried` is when it first was, `intent` when the relay was last about
     to be given the whole message, `reply` what it last said. Times are aware, in UTC. Since
@@ -114,6 +115,7 @@ def _of_run(connection: sa.Connection, run: Any) -> Iterator[list[Entry]]:
                 table.c.pdf_sha256,
                 table.c.pages,
                 table.c.prepared_at,
+                table.c.superseded_at,
             )
             .where(table.c.run_id == run.id, place > after)
             .order_by(table.c.authority_code, table.c.revision)
@@ -262,6 +264,8 @@ def _approved_by(approvals: Sequence[Any], tried: datetime | None) -> list[str]:
 
 
 def _stands(letter: Any) -> str:
+    if letter.superseded_at is not None:
+        return "replaced"
     if letter.withheld_because is not None:
         return "withheld"
     if letter.fault is not None:

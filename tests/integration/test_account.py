@@ -244,12 +244,17 @@ def test_more_letters_than_one_page_and_each_revision(db: Database) -> None:
             .one()
             ._mapping
         )
-        del one["id"]
-        connection.execute(sa.insert(table).values({**one, "revision": 2}))
+        again = {"revision": 2, "reissued_because": "miscounted", "reissued_by": "Ann"}
+        again["replaces_id"] = one.pop("id")
+        connection.execute(
+            sa.update(table).where(table.c.id == again["replaces_id"]).values(superseded_at=NOW)
+        )
+        connection.execute(sa.insert(table).values({**one, **again}))
     found = [(one.authority, one.revision) for one in entries(db)]
     assert len(found) == account.count(db, 2020) == 1004
     assert found == sorted(found)
     assert found[499:501] == [("E00499", 1), ("E00499", 2)]
+    assert [one.state for one in entries(db)][499:501] == ["replaced", "unprepared"]
     assert run.year == 2020
 
 
