@@ -80,8 +80,8 @@ def export(
 
     One line of CSV for each delivery, in every mode (see the column mode: only live has reached an
     authority), and one for each letter that has none (its state is fault, withheld, unprepared,
-    replaced or prepared), so that every authority is there. Of a run that was refreshed or cancelled there are
-    the deliveries that had been tried; run and run_cancelled tell them apart.
+    replaced or prepared), so that every authority is there. Of a run that was refreshed or
+    cancelled there are the deliveries that had been tried; run and run_cancelled tell them apart.
 
     Columns: who (authority, name, recipient, roles), what came of it (state, fault,
     withheld_because, attempts, relay, queue_id, reply: the relay's last), when (tried: first;

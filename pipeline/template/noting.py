@@ -1,6 +1,6 @@
-"""One flaw ends the reading of a template, unless all of them are asked for.
+"""One fault ends the reading of a template, unless all of them are asked for.
 
-A letter needs a sound template and nothing else, so whoever compiles one raises at the first flaw.
+A letter needs a sound template and nothing else, so whoever compiles one raises at the first fault.
 Whoever mends the file wants to see every one at once: within `all_noted` what is raised about one
 paragraph, drawing or part is noted, and the next one is looked at.
 """
@@ -10,20 +10,24 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from pipeline.errors import Misconfigured
-from pipeline.template.flaw import Flaw, Flaws, Kind
 
-_noted: ContextVar[list[Flaw] | None] = ContextVar("noted", default=None)
+_noted: ContextVar[list[str] | None] = ContextVar("noted", default=None)
 
 
 @contextmanager
-def all_noted() -> Iterator[list[Flaw]]:
-    """The flaws found within, in the order in which they are come upon."""
-    found: list[Flaw] = []
+def all_noted() -> Iterator[list[str]]:
+    """The faults found within, in the order in which they are come upon."""
+    found: list[str] = []
     token = _noted.set(found)
     try:
         yield found
     finally:
         _noted.reset(token)
+
+
+def is_noting() -> bool:
+    """Whether all faults are asked for."""
+    return _noted.get() is not None
 
 
 @contextmanager
@@ -36,16 +40,4 @@ def one_thing() -> Iterator[None]:
     try:
         yield
     except Misconfigured as fault:
-        found += flaws_of(fault)
-
-
-def flaws_of(fault: Misconfigured) -> list[Flaw]:
-    """What is raised, as flaws; of a sentence without a place, the last clause is how to mend it."""
-    match fault:
-        case Flaw():
-            return [fault]
-        case Flaws():
-            return list(fault.each)
-        case _:
-            what, _, mend = str(fault).rpartition("; ")
-            return [Flaw(Kind.OTHER, what, mend) if what else Flaw(Kind.OTHER, mend)]
+        found += [line for line in str(fault).split("\n") if line not in found]
