@@ -12,7 +12,7 @@ _LEFTOVER: Final = re.compile(
     r"|\{\{[^{}]{0,60}\}\}|<<[^<>]{0,60}>>"
     r"|\?\?\?+|_{3,}"
 )
-_BLANKS: Final = re.compile(r"\S*[ \u00a0]{2,}\S*")
+_BLANKS: Final = re.compile(r"[ \u00a0]{2,}")
 
 
 def leftover(text: str) -> str | None:
@@ -24,7 +24,12 @@ def leftover(text: str) -> str | None:
 def double_blank(text: str) -> str | None:
     """The words on both sides of the first two blanks in a row."""
     found = _BLANKS.search(text)
-    return found[0].strip() if found else None
+    if found is None:
+        return None
+    # Not one expression with a word on both sides: it would try each word from each of its letters.
+    before, after = text[: found.start()], text[found.end() :]
+    last, first = before.split()[-1:], after.split(maxsplit=1)[:1]
+    return f"{''.join(last)}{found[0]}{''.join(first)}".strip()
 
 
 def listed(words: Sequence[str], most: int = 8) -> str:
