@@ -19,6 +19,7 @@ from pipeline.letter import Letter, compose
 from pipeline.prepare import Job
 from pipeline.progress import Progress
 from pipeline.run import Engine, Pipeline, template_name
+from pipeline.schema import Stage
 
 _CHUNK = 200
 _NAMED = 50  # authorities with corrections of their own that are named
@@ -56,15 +57,48 @@ class Correction:
 def look(pipeline: Pipeline, run: Run, old: Any, *, dated: date, progress: Progress) -> Correction:
     """What the statistics as they are now make of a letter (its row), dated anew.
 
-    Raises Refused where it has never been made, cannot be replaced as it stands, is no longer in
+    One that could not be composed because of its data is replaced, too: that is its way out once
+    others have been approved or sent. Raises Refused where it has only not been made yet, cannot be
+    replaced as it stands, is no longer in
     the statistics, or would say what it says already; and with its fault if it cannot be composed.
     """
-    if old.pdf is None:
+    if old.pdf is None and old.faulted_in != Stage.COMPOSE.value:
         raise Refused(
             f"The letter to {old.authority_name} has not been made, so there is nothing to "
             f"replace: letters refresh {run.year} takes corrections in."
         )
     reissues.refuse_unsettled(pipeline.ledger, run, old)
+    letter, moved, also, more = _composed_anew(pipeline, run, old, dated=dated, progress=progress)
+    if old.pdf is None:  # its data had a fault, and there is nothing to compare but that
+        differences = [Difference(what="fault", before=old.fault, after=None)]
+    else:
+        differences = renewal.between(old, letter)
+    if reissues.other_cases(pipeline.ledger, old, letter):
+        differences.append(Difference(what="enclosures", before="other cases", after="these cases"))
+    if not differences:
+        raise Refused(
+            f"Nothing has changed: the letter to {old.authority_name} says what the statistics say "
+            "now. Import the correction first (letters import), or, to send the same letter once "
+            f"more: letters resend {old.authority_code} --year {run.year}"
+        )
+    told = ""
+    if old.pdf is not None:
+        told = f"This replaces our letter of {old.fields.get('letter_date', run.year)}."
+    return Correction(
+        old=old,
+        letter=replace(letter, fields={**letter.fields, "replaces": told}),
+        dated=dated,
+        differences=differences,
+        moved=moved,
+        also=also,
+        more=more,
+    )
+
+
+def _composed_anew(
+    pipeline: Pipeline, run: Run, old: Any, *, dated: date, progress: Progress
+) -> tuple[Letter, list[Moved], list[tuple[str, str]], int]:
+    """The letter as it would be now, and what of the others: as `Correction` has it."""
     letter: Letter | None = None
     moved: list[Moved] = []
     also: list[tuple[str, str]] = []
@@ -92,26 +126,7 @@ def look(pipeline: Pipeline, run: Run, old: Any, *, dated: date, progress: Progr
                             more += 1
         finally:
             progress.end()
-    letter = _sound(letter, old, run)
-    differences = renewal.between(old, letter)
-    if reissues.other_cases(pipeline.ledger, old, letter):
-        differences.append(Difference(what="enclosures", before="other cases", after="these cases"))
-    if not differences:
-        raise Refused(
-            f"Nothing has changed: the letter to {old.authority_name} says what the statistics say "
-            "now. Import the correction first (letters import), or, to send the same letter once "
-            f"more: letters resend {old.authority_code} --year {run.year}"
-        )
-    told = f"This replaces our letter of {old.fields.get('letter_date', run.year)}."
-    return Correction(
-        old=old,
-        letter=replace(letter, fields={**letter.fields, "replaces": told}),
-        dated=dated,
-        differences=differences,
-        moved=moved,
-        also=also,
-        more=more,
-    )
+    return _sound(letter, old, run), moved, also, more
 
 
 def _sound(letter: Letter | None, old: Any, run: Run) -> Letter:

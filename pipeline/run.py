@@ -63,13 +63,15 @@ class Engine(Protocol):
 class Result:
     """How a run stands.
 
-    `awaiting` is how many more people have to approve, `unapproved` how many letters wait for that.
+    `awaiting` is how many more people have to approve, `unapproved` how many letters wait for that,
+    and `approved` how many that had to be may go while those wait.
     """
 
     run: Run
     summary: Summary
     awaiting: int
     unapproved: int = 0
+    approved: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -127,6 +129,7 @@ def stands(pipeline: Pipeline, run: Run) -> Result:
         summary=story.summary(pipeline.ledger, run, pipeline.outbox.mode),
         awaiting=approval.wanted,
         unapproved=approval.lacking,
+        approved=approval.approved,
     )
 
 

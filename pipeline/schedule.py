@@ -484,15 +484,17 @@ class _Tick:
         assert start.result is not None  # noqa: S101 - it is open
         if _unmade(start):
             return True
-        waits = start.result.awaiting or start.result.run.paused_at or start.awaits_word
-        if start.step is Step.PREPARE or waits:
+        result = start.result
+        # Some may go while others wait for approval.
+        lacks = result.awaiting and not result.approved
+        if start.step is Step.PREPARE or lacks or result.run.paused_at or start.awaits_word:
             return self._is_over(start)
         # A delivery in hand or in doubt may be a dead process's, which sending takes back.
         queued = start.result.summary.deliveries[State.QUEUED.value]
         in_hand = starts.unsettled(start.result.summary, self.pipeline.outbox.mode) - queued
         # Deliveries are put off by the clock itself, whatever moment the tick is told.
         due = start.next_try is not None and start.next_try <= datetime.now(UTC)
-        unplanned = start.result.summary.unplanned
+        unplanned = result.approved if result.awaiting else result.summary.unplanned
         return bool(in_hand or due or unplanned or self._is_over(start))
 
     def _is_over(self, start: Start) -> bool:

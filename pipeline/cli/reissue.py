@@ -44,6 +44,9 @@ def reissue(
     its own date, and its PDF. The old revision stays as it was sent; what of it had not gone yet is
     not sent any more.
 
+    A letter that could not be made because of its data is replaced in the same way when others have
+    been approved or sent already, and letters refresh takes no correction in any more.
+
     Where the wording or the template of the year asks for it, the new letter says "This replaces
     our letter of 22 July 2020." The other letters stay as they are: nothing is ever re-issued by
     itself, however an average has moved.
