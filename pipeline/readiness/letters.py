@@ -1,6 +1,6 @@
 """Letters, looked at one by one as they stream past, and all together at the end.
 
-Kept between two letters are sums, and one entry for each address: some tens of megabytes for a
+Kept between two letters are sums, and one entry for each address: a hundred megabytes or so for a
 hundred thousand authorities.
 """
 
