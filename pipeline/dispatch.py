@@ -9,12 +9,13 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from pipeline import home, log, owner
 from pipeline.archive import Archive, message_name
@@ -570,13 +571,7 @@ class _Dispatch:
             recipients = [Recipient(address=redirect_to, name="", role="redirect", kind="to")]
         with _asking_the_archive():
             pdf = self._archive.get(message.pdf, message.pdf_sha256)
-            enclosed = [
-                (
-                    workbook_filename(one.kind, message.year, message.authority_name),
-                    self._archive.get(one.file, one.sha256),
-                )
-                for one in enclosures.of(self._db, message.letter_id)
-            ]
+            enclosed = enclosed_with(self._db, self._archive, message.letter_id, message.fields)
         return compose_message(
             wording=words,
             sender=message.mailbox,
@@ -589,6 +584,20 @@ class _Dispatch:
             date=date,
             extra_headers=extra,
         )
+
+
+def enclosed_with(
+    db: Database, archive: Archive, letter_id: int, fields: Mapping[str, Any]
+) -> list[tuple[str, bytes]]:
+    """The workbooks that go with a letter, each with its file name: the very ones on record.
+
+    `fields` are the letter's merge fields. Raises LetterFault if one that belongs to it was not
+    made, Unavailable if the archive has not got it, or has another in its place.
+    """
+    return [
+        (workbook_filename(one.kind, fields), archive.get(one.file, one.sha256))
+        for one in enclosures.to_attach(db, letter_id, fields)
+    ]
 
 
 def _now() -> datetime:

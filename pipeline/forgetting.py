@@ -13,11 +13,12 @@ from itertools import islice
 from pathlib import Path
 
 from pipeline import home, log
-from pipeline.archive import Archive, letter_name, message_name
+from pipeline.archive import Archive, enclosure_name, letter_name, message_name
 from pipeline.database import Database
 from pipeline.errors import Misconfigured, Refused, Unavailable
 from pipeline.ledger import files, forgetting
 from pipeline.ledger.forgetting import Extent
+from pipeline.letter import CASES
 from pipeline.london import LONDON
 from pipeline.progress import Progress
 from pipeline.run import Pipeline
@@ -25,7 +26,7 @@ from pipeline.run import Pipeline
 _CHUNK = 500
 _HEAD = 64 * 1024  # of a message, in which its Message-ID stands
 _MESSAGE = re.compile(r"\d{4}/messages/[^/]+\.eml")
-_NAMED = re.compile(r"(?P<stem>.+)\.[0-9a-f]{12}\.(pdf|eml)")
+_NAMED = re.compile(r"(?P<stem>.+)\.[0-9a-f]{12}\.(pdf|eml|xlsx)")
 _PART = re.compile(r"(.*/)?\.[^/]*\.part")  # what a write that was broken off has left
 
 
@@ -234,8 +235,10 @@ def _stems(db: Database, year: int) -> set[str]:
     nobody = "0" * 64
     found: set[str] = set()
     for code, authority in forgetting.stems(db, year):
-        for name in (letter_name, message_name):
-            matched = _NAMED.fullmatch(name(year, code, authority, nobody))
+        names = [name(year, code, authority, nobody) for name in (letter_name, message_name)]
+        names += [enclosure_name(year, code, authority, kind, nobody) for kind in CASES]
+        for name in names:
+            matched = _NAMED.fullmatch(name)
             assert matched is not None  # noqa: S101 - that is what such names look like
             found.add(matched["stem"])
     return found

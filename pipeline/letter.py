@@ -80,6 +80,7 @@ MERGE_FIELDS: Mapping[str, str] = {
     "noun": "Council or Authority",
     "succession": "one sentence if the authority has been abolished, otherwise empty",
     "replaces": "one sentence if the letter replaces one that was sent, otherwise empty",
+    "enclosures": "what is attached beside the letter, in sentences; empty if nothing is",
     "period_start": "first day of the period, e.g. 1 April 2019",
     "period_end": "last day of the period, e.g. 31 March 2020",
     "period_end_short": "last day of the period, e.g. 31/03/20",
@@ -194,7 +195,7 @@ class Record:
 
     `addressee` is the authority itself, or the one that took over from it; `officers` are the
     addressee's officers in force on the letter's date, in the order in which they are named.
-    `cases` are the rows to enclose, by what they are (ENCLOSURES), as CASES names their columns.
+    `cases` are the rows to enclose, by what they are, as CASES names their columns.
     """
 
     authority: Authority
@@ -406,6 +407,7 @@ def _fields(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> dict
         "noun": authority.noun,
         "succession": succession,
         "replaces": "",
+        "enclosures": _enclosed(edition),
         "period_start": long_date(edition.period_start),
         "period_end": long_date(edition.period_end),
         "period_end_short": edition.period_end.strftime("%d/%m/%y"),
@@ -415,6 +417,23 @@ def _fields(record: Record, edition: Edition, chiefs: Sequence[Officer]) -> dict
         "signatory": edition.signatory,
         "signatory_posts": list(edition.signatory_posts),
     }
+
+
+_ENCLOSED = {
+    "decisions": "each case that we decided",
+    "compliance": "each outcome of a recommendation",
+}
+
+
+def _enclosed(edition: Edition) -> str:
+    if not edition.enclosures:
+        return ""
+    lists = [_ENCLOSED[kind] for kind in dict.fromkeys(edition.enclosures)]
+    these = "a workbook that lists" if len(lists) == 1 else "workbooks that list"
+    return (
+        f"Attached as well: {these} {_listed(lists)} in this period. This is for your authority "
+        "alone, and we do not publish it."
+    )
 
 
 def _recipients(chiefs: Sequence[Officer], copied: Sequence[Officer]) -> list[dict[str, Any]]:

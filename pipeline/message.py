@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from pipeline.address import (
@@ -172,9 +172,14 @@ def pdf_filename(year: int | str, authority: str) -> str:
     return _named(f"Annual Review letter {_plain(str(year)) or 'undated'}", authority, ".pdf")
 
 
-def workbook_filename(kind: str, year: int | str, authority: str) -> str:
-    """Return an enclosure's name, "Decisions 2020 - Stevenage Borough Council.xlsx", as above."""
-    return _named(f"{_plain(kind).capitalize()} {_plain(str(year))}", authority, ".xlsx")
+def workbook_filename(kind: str, fields: Mapping[str, Any]) -> str:
+    """Return an enclosure's name, "Decisions 2019-20 - Stevenage Borough Council.xlsx", as above.
+
+    The period and the authority are those of the letter's merge `fields`.
+    """
+    first, last = (str(fields[name]).rpartition(" ")[2] for name in ("period_start", "period_end"))
+    period = last if first == last else f"{first}-{last[-2:]}"
+    return _named(f"{kind.capitalize()} {_plain(period)}", str(fields["authority"]), ".xlsx")
 
 
 def _named(start: str, authority: str, ending: str) -> str:

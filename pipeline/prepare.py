@@ -67,7 +67,6 @@ class Preparer:
         return made
 
     def _made(self, letter: FrozenLetter) -> Prepared | Faulted:
-        from pipeline import workbook
         from pipeline.convert import finish
         from pipeline.proof import prove
 
@@ -76,17 +75,14 @@ class Preparer:
             docx_sha256 = hashlib.sha256(docx).hexdigest()
             pdf = finish(self.converter.convert(docx), created=self.dated, seed=docx_sha256)
             proof = prove(pdf, self._expected(letter.fields), self.names)
-            books = [
-                (kind, workbook.made(kind, letter.authority_code, letter.fields, cases))
-                for kind, cases in letter.cases.items()
-            ]
+            books = _workbooks(letter) if letter.cases else {}
         except LetterFault as fault:
             return Faulted(letter_id=letter.id, reason=str(fault))
         sha256 = hashlib.sha256(pdf).hexdigest()
         name = letter_name(letter.year, letter.authority_code, letter.authority_name, sha256)
         self.archive.put(name, pdf)
         enclosed = []
-        for kind, data in books:
+        for kind, data in books.items():
             digest = hashlib.sha256(data).hexdigest()
             file = enclosure_name(
                 letter.year, letter.authority_code, letter.authority_name, kind, digest
@@ -128,6 +124,7 @@ class Preparer:
                 fields["noun"],
                 fields["succession"],
                 fields.get("replaces", ""),  # letters that were frozen before there was one
+                fields.get("enclosures", ""),
                 *fields["remarks"],
                 fields["signatory"],
                 *fields["signatory_posts"],
@@ -136,3 +133,13 @@ class Preparer:
             panel_headings=self.template.panel_headings,
             fixed_texts=self.template.fixed_texts,
         )
+
+
+def _workbooks(letter: FrozenLetter) -> dict[str, bytes]:
+    """What goes with the letter, by what it is."""
+    from pipeline import workbook  # which editions that enclose nothing need not wait for
+
+    return {
+        kind: workbook.made(kind, letter.authority_code, letter.fields, cases)
+        for kind, cases in letter.cases.items()
+    }

@@ -4,12 +4,13 @@ The fields lie in the ledger, the template in the archive: no statistics and no 
 Nothing on record is changed, and no frozen file is touched; what is made goes into another folder.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from pipeline import run
 from pipeline.archive import Archive
@@ -39,12 +40,31 @@ class Outcome(StrEnum):
     """Another file was made, and the one in the archive cannot be read; `said` is why."""
 
 
+_WORSE = (
+    Outcome.SAME,
+    Outcome.SAME_WORDS,
+    Outcome.NOT_COMPARED,
+    Outcome.NOT_MADE,
+    Outcome.OTHER_WORDS,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A letter's PDF, or with `kind` a workbook that goes with it: name and SHA-256 in hex."""
+
+    name: str
+    sha256: str
+    kind: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remade:
     """What came of one letter.
 
     `archived` is its file's name within the archive, `made` the name of the new one, None if there
-    is none. `before` and `after` are the words around the first that differs.
+    is none. `before` and `after` are the words around the first that differs. Where what is
+    enclosed differs and the letter does not, they are of the workbook.
     """
 
     authority: str
@@ -127,29 +147,63 @@ def remake(
 
 
 def _compared(archive: Archive, target: Archive, kept: Kept, result: Prepared | Faulted) -> Remade:
-    def told(outcome: Outcome, **other: str) -> Remade:
+    def told(outcome: Outcome, **other: Any) -> Remade:
         return Remade(
             authority=kept.letter.authority_code,
             name=kept.letter.authority_name,
             revision=kept.revision,
             outcome=outcome,
-            archived=kept.pdf,
-            made=result.pdf if isinstance(result, Prepared) else None,
-            **other,
+            **({"archived": kept.pdf} | other),
         )
 
     if isinstance(result, Faulted):
         return told(Outcome.NOT_MADE, said=result.reason)
-    if result.pdf_sha256 == kept.pdf_sha256:
-        return told(Outcome.SAME)
+    before = File(name=kept.pdf, sha256=kept.pdf_sha256)
+    after = File(name=result.pdf, sha256=result.pdf_sha256)
+    found = [_file_compared(archive, target, before, after, told)]
+    made = {one.kind: one for one in result.enclosed}
+    for one in kept.enclosed:
+        new = made.get(one.kind)
+        book = File(name=one.file, sha256=one.sha256, kind=one.kind)
+        again = File(name=new.file, sha256=new.sha256) if new is not None else None
+        found.append(_file_compared(archive, target, book, again, told))
+    return max(found, key=lambda remade: _WORSE.index(remade.outcome))
+
+
+def _file_compared(
+    archive: Archive, target: Archive, before: File, after: File | None, told: Callable[..., Remade]
+) -> Remade:
+    where: dict[str, Any] = {"archived": before.name, "made": after and after.name}
+    if after is None:
+        return told(Outcome.NOT_MADE, said=f"Nothing was made of {before.name}.", **where)
+    if after.sha256 == before.sha256:
+        return told(Outcome.SAME, **where)
     try:
-        before = archive.get(kept.pdf, kept.pdf_sha256)
-        difference = _difference(before, target.get(result.pdf, result.pdf_sha256))
+        old = archive.get(before.name, before.sha256)
+        new = target.get(after.name, after.sha256)
+        if before.kind is None:
+            difference = _difference(old, new)
+        else:
+            difference = _other_rows(before.kind, old, new)
     except (Unavailable, LetterFault) as error:
-        return told(Outcome.NOT_COMPARED, said=str(error))
+        return told(Outcome.NOT_COMPARED, said=str(error), **where)
     if difference is None:
-        return told(Outcome.SAME_WORDS)
-    return told(Outcome.OTHER_WORDS, before=difference[0], after=difference[1])
+        return told(Outcome.SAME_WORDS, **where)
+    return told(Outcome.OTHER_WORDS, before=difference[0], after=difference[1], **where)
+
+
+def _other_rows(kind: str, before: bytes, after: bytes) -> tuple[str, str] | None:
+    """The first rows that differ in two workbooks; None if they show the same."""
+    from pipeline.workbook import rows
+
+    for one, other in zip_longest(rows(kind, before), rows(kind, after), fillvalue=()):
+        if one != other:
+            return _as_text(one), _as_text(other)
+    return None
+
+
+def _as_text(row: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in row if value is not None) or "no such row"
 
 
 def _difference(before: bytes, after: bytes) -> tuple[str, str] | None:

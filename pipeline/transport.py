@@ -412,7 +412,8 @@ class Transport:
                     reply=Reply(
                         code=552,
                         text=f"5.3.4 Not sent: the message has {len(data)} octets, and the relay "
-                        f"says it takes {limit}",
+                        f"says it takes {limit}; ask whoever runs the relay to take more, or let "
+                        "the edition enclose less",
                     )
                 )
             parameters = f" SIZE={len(data)}"

@@ -17,20 +17,13 @@ from pipeline import wording
 from pipeline.archive import Archive
 from pipeline.database import Database
 from pipeline.delivery import Accepted, Deferred, Mode, NotTried, Outcome, Rejected, Reply
-from pipeline.dispatch import CAPTURED, Outbox, opened_relay
+from pipeline.dispatch import CAPTURED, Outbox, enclosed_with, opened_relay
 from pipeline.errors import LetterFault, Unavailable
-from pipeline.ledger import enclosures, events, instance, relays
+from pipeline.ledger import events, instance, relays
 from pipeline.ledger.looking import Looked
 from pipeline.ledger.runs import Run
 from pipeline.london import LONDON
-from pipeline.message import (
-    Recipient,
-    Wording,
-    compose_message,
-    new_message_id,
-    pdf_filename,
-    workbook_filename,
-)
+from pipeline.message import Recipient, Wording, compose_message, new_message_id, pdf_filename
 from pipeline.schema import Event
 from pipeline.transport import Session, Transport
 
@@ -138,13 +131,7 @@ def _one(
             letter,
             address,
             archive.get(letter.pdf, letter.pdf_sha256),
-            enclosed=[
-                (
-                    workbook_filename(each.kind, run.year, letter.authority_name),
-                    archive.get(each.file, each.sha256),
-                )
-                for each in enclosures.of(db, letter.id)
-            ],
+            enclosed=enclosed_with(db, archive, letter.id, letter.fields),
             message_id=message_id,
             person=person,
             ledger=instance.newest(db)[0],

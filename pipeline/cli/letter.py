@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from pipeline import bootstrap, run
-from pipeline.archive import Archive
 from pipeline.cli.finding import letter_of, run_of
 from pipeline.cli.options import AsJson, Authority, Config, YearOption, settings_now
 from pipeline.cli.writing import STANDARD_OUTPUT, Force, output, whole_file
@@ -21,7 +20,8 @@ from pipeline.display.story import print_letter, print_story
 from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import enclosures, hindrances, reissues, story
 from pipeline.ledger.runs import Run
-from pipeline.message import pdf_filename
+from pipeline.message import pdf_filename, workbook_filename
+from pipeline.run import Pipeline
 
 _VIEWER_S = 5  # a viewer that has not failed by then has opened
 
@@ -40,6 +40,14 @@ def letter(
             help="Write a copy to this file or into this folder; - is standard output.",
         ),
     ] = None,
+    enclosed: Annotated[
+        str | None,
+        typer.Option(
+            "--enclosures",
+            metavar="FOLDER",
+            help="Write copies of the workbooks that go with it into this folder.",
+        ),
+    ] = None,
     force: Force = False,
     as_json: AsJson = False,
     config: Config = None,  # noqa: ARG001
@@ -55,22 +63,21 @@ def letter(
     it has in the mail. A different file that is there already is left as it is without --force.
     --out - writes the bytes to standard output, for another program.
 
-    Ends with 0, or 1 when the letter has no PDF, 2 when the copy cannot have that name, 69 when the
-    archive's file is missing or altered or there is nothing to open it with.
+    Where the edition encloses workbooks, they are named as well, and --enclosures FOLDER writes
+    copies of them there, under the names that they have in the mail. They hold one authority's
+    cases and are for nobody else: only you can read the copies.
+
+    Ends with 0, or 1 when the letter has no PDF, 2 when a copy cannot have that name or nothing is
+    enclosed, 69 when the archive's file is missing or altered or there is nothing to open it with.
 
     Example: letters letter E07000243 --year 2020 --out stevenage.pdf
     """
-    if opened and copy is not None:
-        raise Refused("Either --open or --out, not both.")
-    if copy == STANDARD_OUTPUT and as_json:
-        raise Refused("--out - writes the PDF to standard output, where --json writes too.")
-    if copy == STANDARD_OUTPUT and sys.stdout.isatty():
-        raise Refused("A PDF is not for a terminal; send it to a file: --out FILE, or | or >.")
+    _refuse_contradictions(copy, opened=opened, as_json=as_json)
     with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
         found = run_of(pipeline, year)
         row = letter_of(pipeline, found, authority)
         hindrances.refuse_forgotten(found)
-        facts = _letter(pipeline.archive, found, row)
+        facts = _letter(pipeline, found, row)
         if row.pdf is None:
             if as_json:
                 print_json(facts)
@@ -78,23 +85,30 @@ def letter(
                 print_letter(facts, console=out if copy is None and not opened else err)
             raise typer.Exit(1)
         data = pipeline.archive.get(row.pdf, row.pdf_sha256)
+        books = [] if enclosed is None else _books(pipeline, row)
+    said = []
+    if enclosed is not None:
+        facts["enclosure_copies"] = []
+        for name, book in books:
+            place, new = _copied(f"{enclosed}{os.sep}", name, book, force=force, private=True)
+            facts["enclosure_copies"].append(str(place))
+            said.append(_said(place, new=new))
     if copy == STANDARD_OUTPUT:
         with output(copy, force=force) as file:
             file.write(data)
         return
-    said = None
     if copy is not None:
         place, new = _copied(copy, facts["filename"], data, force=force)
         facts["copy"] = str(place)
-        said = f"Copied to {place}." if new else f"{place} is this file already."
+        said.append(_said(place, new=new))
     elif opened:
         _open(facts["filename"], data, facts["file"])
     if as_json:
         print_json(facts)
     else:
         print_letter(facts)
-        if said is not None:
-            out.print(said, markup=False)
+        for one in said:
+            out.print(one, markup=False)
 
 
 def show(
@@ -137,7 +151,7 @@ def show(
             "file": pipeline.archive.location(row.pdf) if row.pdf else None,
             "figures": row.figures,
             "recipients": row.recipients,
-            "enclosures": [asdict(one) for one in enclosures.of(pipeline.ledger, row.id)],
+            "enclosures": _enclosed(pipeline, row),
             **asdict(told),
             "earlier_revisions": [
                 {**asdict(one), "superseded_at": one.superseded_at.isoformat(timespec="seconds")}
@@ -155,7 +169,17 @@ def show(
             print_story(facts)
 
 
-def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:
+def _refuse_contradictions(copy: str | None, *, opened: bool, as_json: bool) -> None:
+    if opened and copy is not None:
+        raise Refused("Either --open or --out, not both.")
+    if copy == STANDARD_OUTPUT and as_json:
+        raise Refused("--out - writes the PDF to standard output, where --json writes too.")
+    if copy == STANDARD_OUTPUT and sys.stdout.isatty():
+        raise Refused("A PDF is not for a terminal; send it to a file: --out FILE, or | or >.")
+
+
+def _letter(pipeline: Pipeline, found: Run, row: Any) -> dict[str, Any]:
+    archive = pipeline.archive
     return {
         "year": found.year,
         "authority": row.authority_code,
@@ -169,10 +193,40 @@ def _letter(archive: Archive, found: Run, row: Any) -> dict[str, Any]:
         "filename": pdf_filename(found.year, row.authority_name),
         "pages": row.pages,
         "sha256": row.pdf_sha256,
+        "enclosures": _enclosed(pipeline, row),
     }
 
 
-def _copied(copy: str, filename: str, data: bytes, *, force: bool) -> tuple[Path, bool]:
+def _enclosed(pipeline: Pipeline, row: Any) -> list[dict[str, Any]]:
+    """What goes with the letter; of one that is forgotten, its name in the mail is not known."""
+    return [
+        {
+            **asdict(one),
+            "place": pipeline.archive.location(one.file),
+            "filename": workbook_filename(one.kind, row.fields) if row.fields else None,
+        }
+        for one in enclosures.of(pipeline.ledger, row.id)
+    ]
+
+
+def _books(pipeline: Pipeline, row: Any) -> list[tuple[str, bytes]]:
+    """The workbooks that go with the letter. Raises Refused where there are none."""
+    books = enclosures.of(pipeline.ledger, row.id)
+    if not books:
+        raise Refused(f"Nothing is enclosed with the letter to {row.authority_name}.")
+    return [
+        (workbook_filename(one.kind, row.fields), pipeline.archive.get(one.file, one.sha256))
+        for one in books
+    ]
+
+
+def _said(place: Path, *, new: bool) -> str:
+    return f"Copied to {place}." if new else f"{place} is this file already."
+
+
+def _copied(
+    copy: str, filename: str, data: bytes, *, force: bool, private: bool = False
+) -> tuple[Path, bool]:
     """Where the copy lies, and whether it had to be written."""
     path = Path(copy)
     if copy.endswith(os.sep) or path.is_dir():
@@ -182,7 +236,7 @@ def _copied(copy: str, filename: str, data: bytes, *, force: bool) -> tuple[Path
     path = Path(os.path.realpath(path))
     if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
         return path, False
-    with whole_file(path, force=force, private=False) as file:
+    with whole_file(path, force=force, private=private) as file:
         file.write(data)
     return path, True
 

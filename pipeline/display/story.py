@@ -39,6 +39,10 @@ def print_letter(facts: Mapping[str, Any], *, console: Console = out) -> None:
         console.print(facts["file"], markup=False)
         pages = counted(facts["pages"], "page")
         console.print(f"{pages}, SHA-256 {facts['sha256']}", markup=False)
+        for one in facts["enclosures"]:
+            console.print(f"Enclosed: {one['filename']}", markup=False)
+            console.print(one["place"], markup=False)
+            console.print(f"SHA-256 {one['sha256']}", markup=False)
     elif facts["fault"]:
         console.print(f"There is no PDF: {facts['fault']}", markup=False, style="bold red")
     elif facts["withheld"]:
@@ -241,6 +245,10 @@ def _print_letter(facts: Mapping[str, Any]) -> None:
     gone = facts.get("forgotten_at") is not None
     say(out, f"{facts['pdf']}, removed" if gone else facts["file"], indent=2)
     say(out, f"{counted(facts['pages'], 'page')}, SHA-256 {facts['sha256']}", indent=2)
+    for one in facts.get("enclosures", ()):
+        say(out, f"Enclosed, {one['kind']}: {one['filename'] or 'forgotten'}", indent=2)
+        say(out, f"{one['file']}, removed" if gone else one["place"], indent=4)
+        say(out, f"SHA-256 {one['sha256']}", indent=4)
     for one in facts["messages"]:
         again = f", again for {one['requested_by']}" if one["resend_of"] else ""
         say(out, f"Message {one['message_id']}, {_IN[Mode(one['mode'])]}{again}", indent=2)

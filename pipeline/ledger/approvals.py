@@ -416,6 +416,7 @@ def _held_against(
             table.c.pdf,
             table.c.pdf_sha256,
             table.c.recipients,
+            *enclosures.digests(table.c.id),
             al.c.approval_id,
             al.c.parts,
             a.c.person,
@@ -446,10 +447,9 @@ def _held_against(
         )
         select = select.where(sa.or_(table.c.id.not_in(begun), table.c.id.in_(unsent)))
     shared = _shared(run, sender)
-    enclosed = enclosures.hashes(connection, run.id, letter_id)
     for _, some in groupby(connection.execute(select), key=attrgetter("id")):
         rows = list(some)
-        current = shared | _own(rows[0], enclosed.get(rows[0].id, []))
+        current = shared | _own(rows[0])
         logins: set[str] = set()
         ended: list[tuple[Any, list[str]]] = []
         for row in rows:
@@ -507,6 +507,7 @@ def _looked_at(
             table.c.fields,
             table.c.recipients,
             table.c.pdf_sha256,
+            *enclosures.digests(table.c.id),
         )
         .where(
             table.c.run_id == run.id,
@@ -522,7 +523,6 @@ def _looked_at(
     elif codes is not None:
         select = select.where(table.c.authority_code.in_(codes))
     shared = _shared(run, sender, whole=True)
-    enclosed = enclosures.hashes(connection, run.id, letter_id)
     for row in connection.execute(select):
         said = [
             row.authority_code,
@@ -532,8 +532,7 @@ def _looked_at(
             row.figures,
             row.fields,
         ]
-        own = _own(row, enclosed.get(row.id, []), whole=True)
-        yield row, shared | own | {"letter": _hash(said)}
+        yield row, shared | _own(row, whole=True) | {"letter": _hash(said)}
 
 
 def _shared(run: Run, sender: Sequence[str], *, whole: bool = False) -> dict[str, str]:
@@ -545,12 +544,12 @@ def _shared(run: Run, sender: Sequence[str], *, whole: bool = False) -> dict[str
     }
 
 
-def _own(row: Any, enclosed: Sequence[Any], *, whole: bool = False) -> dict[str, str]:
+def _own(row: Any, *, whole: bool = False) -> dict[str, str]:
     """The digests of what can be told of one letter without reading its text."""
     found = {
         "pdf": _hash(row.pdf_sha256),
         "recipients": _hash(row.recipients),
-        "enclosures": _hash(enclosed),
+        "enclosures": _hash(enclosures.said_of(row)),
     }
     return found if whole else _short(found)
 

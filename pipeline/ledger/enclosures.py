@@ -8,9 +8,17 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
-from pipeline.letter import Letter
+from pipeline.errors import LetterFault
+from pipeline.letter import CASES, Letter
 
-_CHUNK = 200
+_RECORD = (
+    sa.update(schema.enclosures)
+    .where(
+        schema.enclosures.c.letter_id == sa.bindparam("of"),
+        schema.enclosures.c.kind == sa.bindparam("what"),
+    )
+    .values(file=sa.bindparam("name"), sha256=sa.bindparam("digest"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,18 +43,22 @@ def insert(connection: sa.Connection, run_id: int, letters: Sequence[Letter]) ->
             table.c.authority_code.in_(with_cases),
         )
     )
-    for row in ids:
-        insert_one(connection, row.id, with_cases[row.authority_code])
+    _insert(connection, {row.id: with_cases[row.authority_code] for row in ids})
 
 
 def insert_one(connection: sa.Connection, letter_id: int, letter: Letter) -> None:
     """Freeze what goes with one letter."""
-    for kind, cases in letter.enclosures.items():
-        connection.execute(
-            sa.insert(schema.enclosures).values(
-                letter_id=letter_id, kind=kind, cases=[list(one) for one in cases]
-            )
-        )
+    _insert(connection, {letter_id: letter})
+
+
+def _insert(connection: sa.Connection, letters: Mapping[int, Letter]) -> None:
+    rows = [
+        {"letter_id": id_, "kind": kind, "cases": [list(one) for one in cases]}
+        for id_, letter in letters.items()
+        for kind, cases in letter.enclosures.items()
+    ]
+    if rows:
+        connection.execute(sa.insert(schema.enclosures), rows)
 
 
 def cases(
@@ -66,59 +78,74 @@ def cases(
 
 def record(connection: sa.Connection, made: Collection[tuple[int, Collection[Enclosed]]]) -> None:
     """Put the workbooks of letters on record, with the letters' own files."""
-    e = schema.enclosures
-    for letter_id, enclosed in made:
-        for one in enclosed:
-            connection.execute(
-                sa.update(e)
-                .where(e.c.letter_id == letter_id, e.c.kind == one.kind)
-                .values(file=one.file, sha256=one.sha256)
-            )
+    rows = [
+        {"of": id_, "what": one.kind, "name": one.file, "digest": one.sha256}
+        for id_, enclosed in made
+        for one in enclosed
+    ]
+    if rows:
+        connection.execute(_RECORD, rows)
 
 
-def carry(connection: sa.Connection, old_id: int, new_id: int) -> None:
-    """Give a letter of a run that was refreshed the workbooks that the old one had."""
+def carry(connection: sa.Connection, letters: Mapping[int, int]) -> None:
+    """Give letters of a run that was refreshed the workbooks of the old ones: ids, old to new."""
+    record(
+        connection,
+        [(letters[old], enclosed) for old, enclosed in files(connection, list(letters)).items()],
+    )
+
+
+def files(connection: sa.Connection, letters: Collection[int]) -> dict[int, list[Enclosed]]:
+    """The workbooks of these letters (by id), in the order in which they are attached."""
     e = schema.enclosures
+    found: dict[int, list[Enclosed]] = {}
     for row in connection.execute(
-        sa.select(e.c.kind, e.c.file, e.c.sha256).where(
-            e.c.letter_id == old_id, e.c.file.is_not(None)
-        )
-    ).all():
-        connection.execute(
-            sa.update(e)
-            .where(e.c.letter_id == new_id, e.c.kind == row.kind)
-            .values(file=row.file, sha256=row.sha256)
-        )
+        sa.select(e.c.letter_id, e.c.kind, e.c.file, e.c.sha256)
+        .where(e.c.letter_id.in_(letters), e.c.file.is_not(None))
+        .order_by(e.c.id)
+    ):
+        one = Enclosed(kind=row.kind, file=row.file, sha256=row.sha256)
+        found.setdefault(row.letter_id, []).append(one)
+    return found
 
 
 def of(db: Database, letter_id: int) -> list[Enclosed]:
     """The workbooks of one letter, in the order in which they are attached."""
+    with db.read() as connection:
+        return files(connection, [letter_id]).get(letter_id, [])
+
+
+def to_attach(db: Database, letter_id: int, fields: Mapping[str, Any]) -> list[Enclosed]:
+    """The same, all of them: raises LetterFault if the letter speaks of any that is not there.
+
+    `fields` are the letter's merge fields.
+    """
     e = schema.enclosures
     with db.read() as connection:
-        return [
-            Enclosed(kind=row.kind, file=row.file, sha256=row.sha256)
-            for row in connection.execute(
-                sa.select(e.c.kind, e.c.file, e.c.sha256)
-                .where(e.c.letter_id == letter_id, e.c.file.is_not(None))
-                .order_by(e.c.id)
-            )
-        ]
-
-
-def hashes(
-    connection: sa.Connection, run_id: int, letter_id: int | None = None
-) -> Mapping[int, list[list[str | None]]]:
-    """Kind and SHA-256 of all that goes with each letter of the run, by the letter's id."""
-    e, table = schema.enclosures, schema.letters
-    found: dict[int, list[list[str | None]]] = {}
-    select = (
-        sa.select(e.c.letter_id, e.c.kind, e.c.sha256)
-        .join(table, table.c.id == e.c.letter_id)
-        .where(table.c.run_id == run_id)
-        .order_by(e.c.letter_id, e.c.id)
-    )
-    if letter_id is not None:
-        select = select.where(e.c.letter_id == letter_id)
-    for row in connection.execute(select.execution_options(yield_per=_CHUNK)):
-        found.setdefault(row.letter_id, []).append([row.kind, row.sha256])
+        kinds = connection.scalars(sa.select(e.c.kind).where(e.c.letter_id == letter_id)).all()
+        found = files(connection, [letter_id]).get(letter_id, [])
+    if len(found) < len(kinds) or bool(fields.get("enclosures")) != bool(found):
+        there = ", ".join(one.kind for one in found) or "nothing"
+        raise LetterFault(
+            f"What is to be enclosed is not whole: of {', '.join(kinds) or 'what it speaks of'} "
+            f"the ledger has {there}. Nothing is sent without it; see what has changed the ledger."
+        )
     return found
+
+
+def digests(letter_id: sa.ColumnElement[int]) -> list[sa.Label[str]]:
+    """Columns with the SHA-256 of each workbook of a letter, for `said_of`."""
+    e = schema.enclosures
+    return [
+        sa.select(e.c.sha256)
+        .where(e.c.letter_id == letter_id, e.c.kind == kind)
+        .scalar_subquery()
+        .label(f"enclosed_{kind}")
+        for kind in CASES
+    ]
+
+
+def said_of(row: Any) -> list[list[str]]:
+    """Kind and SHA-256 of all that goes with a letter, from a row with the columns of `digests`."""
+    found = [[kind, getattr(row, f"enclosed_{kind}")] for kind in CASES]
+    return [one for one in found if one[1] is not None]

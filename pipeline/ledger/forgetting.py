@@ -64,6 +64,7 @@ TABLES: tuple[sa.Table, ...] = (
     schema.events,
     schema.reports,
     schema.returned_mail,
+    schema.enclosures,
     schema.officers,
     schema.remarks,
 )
@@ -140,13 +141,19 @@ def extent(db: Database, before: int, *, statistics: bool) -> Extent:
             .join(table, table.c.id == m.c.letter_id)
             .where(of_runs, m.c.eml.is_not(None)),
         )
+        books = _count(
+            connection,
+            sa.select(schema.enclosures.c.file)
+            .join(table, table.c.id == schema.enclosures.c.letter_id)
+            .where(of_runs, schema.enclosures.c.file.is_not(None)),
+        )
         mails = _mails(before)
         kept = _count(connection, sa.select(mail.c.kept).where(mails, mail.c.kept.is_not(None)))
         return Extent(
             before=before,
             letters={row[0]: row[1] for row in by_year},
             addresses=len(addresses),
-            files=pdfs + emls + kept,
+            files=pdfs + emls + books + kept,
             mails=_count(connection, sa.select(mail.c.id).where(mails)),
             officers=_count(connection, sa.select(schema.officers.c.id).where(_left(before)))
             if statistics

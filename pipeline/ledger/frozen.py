@@ -1,6 +1,6 @@
 """Letters that have their file, as they were frozen: what they can be made again from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from pipeline import schema
 from pipeline.database import Database
+from pipeline.ledger import enclosures
+from pipeline.ledger.enclosures import Enclosed
 from pipeline.ledger.letters import FrozenLetter
 from pipeline.ledger.runs import Run
 
@@ -17,12 +19,16 @@ _CHUNK = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept:
-    """A letter, and the file that it has: its name within the archive, and its SHA-256 in hex."""
+    """A letter, and the file that it has: its name within the archive, and its SHA-256 in hex.
+
+    `enclosed` are the workbooks that go with it.
+    """
 
     letter: FrozenLetter
     revision: int
     pdf: str
     pdf_sha256: str
+    enclosed: Sequence[Enclosed] = ()
 
 
 def count(db: Database, run: Run, codes: Collection[str] = ()) -> int:
@@ -54,6 +60,9 @@ def kept(db: Database, run: Run, dated: datetime, codes: Collection[str] = ()) -
     while True:
         with db.read() as connection:
             rows = connection.execute(select.where(table.c.id > last).limit(_CHUNK)).all()
+            ids = [row.id for row in rows]
+            cases = enclosures.cases(connection, ids)
+            enclosed = enclosures.files(connection, ids)
         for row in rows:
             yield Kept(
                 letter=FrozenLetter(
@@ -63,10 +72,12 @@ def kept(db: Database, run: Run, dated: datetime, codes: Collection[str] = ()) -
                     authority_code=row.authority_code,
                     authority_name=row.authority_name,
                     fields=row.fields,
+                    cases=cases.get(row.id, {}),
                 ),
                 revision=row.revision,
                 pdf=row.pdf,
                 pdf_sha256=row.pdf_sha256,
+                enclosed=enclosed.get(row.id, ()),
             )
         if not rows:
             return

@@ -27,6 +27,7 @@ _OF_THE_EDITION = frozenset(
     {
         "letter_date",
         "replaces",
+        "enclosures",
         "letter_year",
         "period_start",
         "period_end",
@@ -37,6 +38,9 @@ _OF_THE_EDITION = frozenset(
         "signatory_posts",
     }
 )
+
+# What an edition means that was frozen before it could say so: nothing is enclosed.
+_NEWER: Mapping[str, Any] = {"enclosures": []}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +173,7 @@ def _take_over(connection: sa.Connection, run: Run, new_id: int, opening: Openin
     kept = 0
     for pairs in _pairs(connection, run.id, new_id):
         carried: list[dict[str, Any]] = []
+        made: dict[int, int] = {}
         cases = enclosures.cases(connection, [one.id for pair in pairs for one in pair if one])
         for old, new in pairs:
             moved = bool(
@@ -181,14 +186,21 @@ def _take_over(connection: sa.Connection, run: Run, new_id: int, opening: Openin
             if old is not None and new is not None:
                 values = _carried(old, new, remade=remade or moved)
                 if values["pdf"] is not None:
-                    enclosures.carry(connection, old.id, new.id)
-                kept += values["pdf"] is not None
+                    made[old.id] = new.id
                 if any(values.values()):
                     carried.append({"of": new.id, **values})
         if carried:
             connection.execute(_CARRY, carried)
-    before = {**run.edition, "template": run.template_sha256, "message": dict(run.wording)}
+        enclosures.carry(connection, made)
+        kept += len(made)
+    before = {
+        **_NEWER,
+        **run.edition,
+        "template": run.template_sha256,
+        "message": dict(run.wording),
+    }
     after = {
+        **_NEWER,
         **opening.edition,
         "template": opening.template_sha256,
         "message": dict(opening.wording),

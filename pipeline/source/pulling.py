@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Generator, Iterator, Mapping, Set
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -421,12 +421,14 @@ def _cases_of(
 
 
 def _plain(value: Any, name: str) -> Any:
-    """A value of a case as JSON holds it: days as ISO text, yes or no, and words."""
-    if value is None:
-        return None
+    """A value of a case as JSON holds it: days as ISO text, yes or no, and words.
+
+    What is no day stays as it is: it keeps this one letter from being made, and no other.
+    """
     if name == "remedied_early":
-        return bool(value)
+        return values.flag(value)
     if name.endswith("_on"):
-        # A date, or a time that counts on its day; SQLite gives either as text.
-        return str(value)[:10]
-    return str(value)
+        with suppress(Wrong):
+            day = values.day(value)
+            return day.isoformat() if day is not None else None
+    return None if value is None else str(value)

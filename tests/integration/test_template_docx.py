@@ -144,8 +144,9 @@ def test_the_letter_says_what_the_letter_of_record_says(template: CompiledTempla
 
 
 def test_every_merge_field_has_its_place_in_the_letter(template: CompiledTemplate) -> None:
-    # Compliance has no box, so its part and the part's label are not printed.
-    unused = {"facts.*", "compliance.part", "compliance.part_label"}
+    # Compliance has no box, so its part and the part's label are not printed; of what is enclosed
+    # the message speaks.
+    unused = {"facts.*", "compliance.part", "compliance.part_label", "enclosures"}
     facts = {f"facts.{name}" for name in STEVENAGE["facts"]}
     assert template.used == MERGE_FIELDS.keys() - unused | facts
 

@@ -24,6 +24,7 @@ FIELDS: Mapping[str, Any] = {
     "noun": "Council",
     "succession": "",
     "replaces": "",
+    "enclosures": "",
     "period_start": "1 April 2019",
     "period_end": "31 March 2020",
     "period_end_short": "31/03/20",
@@ -89,7 +90,8 @@ class _Reader(HTMLParser):
 
 
 def test_the_shipped_html_says_the_same_and_fetches_nothing() -> None:
-    for fields in (FIELDS, {**FIELDS, "succession": "This letter is about X. Y took over."}):
+    said = ({}, {"succession": "This letter is about X. Y took over."}, {"enclosures": "A list."})
+    for fields in ({**FIELDS, **one} for one in said):
         wording = render(read_wording(SHIPPED), fields)
         reader = _Reader()
         reader.feed(wording.html)
