@@ -1,5 +1,6 @@
 """What many tests stand on: real databases, migrated, one of each kind."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,25 @@ def migrated(postgres: PostgresServer) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite database to copy: migrating takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "letters.db"
+    db = Database(f"sqlite:///{path}")
+    migrate.upgrade(db)
+    db.close()
+    assert list(path.parent.iterdir()) == [path], "nothing of it lies beside it any more"
+    return path
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def db_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh, migrated database: once for each kind."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/ledger/letters.db"
-        db = Database(url)
-        migrate.upgrade(db)
-        db.close()
-        yield url
+        (tmp_path / "ledger").mkdir()
+        path = tmp_path / "ledger" / "letters.db"
+        shutil.copy(request.getfixturevalue("migrated_file"), path)
+        yield f"sqlite:///{path}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
     name = server.create(template=request.getfixturevalue("migrated"))
