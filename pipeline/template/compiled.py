@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from jinja2 import Template
+from jinja2 import Template, TemplateSyntaxError
 
 from pipeline.template.needs import Needs
 from pipeline.template.package import Package
@@ -19,7 +19,7 @@ from pipeline.template.parts import (
     rendered_parts,
 )
 from pipeline.template.stamping import Raw, Stamped, environment, packed, rendered
-from pipeline.template.tags import checked, refuse_incomplete
+from pipeline.template.tags import checked, not_understood, refuse_incomplete
 from pipeline.template.vocabulary import PERCENT
 
 _PANEL: Final = (PERCENT, "percent", "average", "whole", "whole_label")
@@ -81,7 +81,7 @@ def compile_template(
     Raises `Misconfigured` saying what is wrong, where in the document, and how to mend it.
     """
     names = frozenset(fields)
-    must = frozenset(_proved_by(names) if needed is None else needed)
+    must = frozenset(proved_by(names) if needed is None else needed)
     package = Package.read(data)
     refuse_what_acts(package)
     parts = [read_part(package, place, name, names) for name, place in rendered_parts(package)]
@@ -94,11 +94,14 @@ def compile_template(
     stamped = {}
     for part in parts:
         needs |= checked(part, names)
-    refuse_incomplete(needs, must)
+    refuse_incomplete(needs.printed, needs.rings, must)
     needs |= checked(core, names)
     for part in (*parts, core):
         stamped[part.name] = part.compiled()
-    title = environment(escape=False).from_string(core.title)
+    try:
+        title = environment(escape=False).from_string(core.title)
+    except TemplateSyntaxError as error:  # it leans on a tag of another property
+        raise not_understood(error, core.at(1)) from error
     return CompiledTemplate(
         sha256=hashlib.sha256(data).hexdigest(),
         used=needs.used,
@@ -116,7 +119,7 @@ def compile_template(
     )
 
 
-def _proved_by(names: frozenset[str]) -> frozenset[str]:
+def proved_by(names: frozenset[str]) -> frozenset[str]:
     """What is looked for in every PDF, as far as there are such fields."""
     figures = {each.removesuffix(f".{PERCENT}") for each in names if each.endswith(f".{PERCENT}")}
     shown = {f"{figure}.{part}" for figure in figures for part in _PANEL}

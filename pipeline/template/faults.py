@@ -1,51 +1,57 @@
 """Every fault of a template at once, in the words of Word, for whoever mends the file.
 
 What `compile_template` refuses is blocking, and so is what the proof of each PDF would refuse or
-LibreOffice could not print. The rest is advisory.
+PDF/UA does not permit. The rest is advisory.
 """
 
-import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
 
 from lxml import etree
 
 from pipeline.errors import Misconfigured
-from pipeline.template.compiled import CompiledTemplate, compile_template
-from pipeline.template.noting import all_noted, one_thing
-from pipeline.template.package import Package, heading_styles
+from pipeline.template.accessible import inaccessible
+from pipeline.template.advice import advice
+from pipeline.template.compiled import CompiledTemplate, compile_template, proved_by
+from pipeline.template.flaw import Flaw, Kind
+from pipeline.template.noting import Enough, all_noted, flaws_of, one_thing, so_far
+from pipeline.template.package import Package
 from pipeline.template.parts import (
+    DRAWING,
     core_part,
     read_part,
     refuse_tag_named_styles,
     refuse_tags_elsewhere,
     refuse_what_acts,
     rendered_parts,
-    where,
 )
-from pipeline.template.tags import checked, unknown_names
-from pipeline.template.vocabulary import RING, TAG, WORD_TYPE, W, short
-
-_WP: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
-_REL: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
-_CURLY: Final = re.compile("[‘’‚“”„]")
-_TIP: Final = re.compile(r'\\o\s+"[^"]+"')
+from pipeline.template.singly import Singly, read_properties, read_singly
+from pipeline.template.survey import Survey, Where
+from pipeline.template.tags import checked, refuse_incomplete
+from pipeline.template.vocabulary import PERCENT, RING, near_misses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing that is wrong, with its place and what to do in Word, in sentences."""
+    """One thing that is wrong, its place, and what to do in Word; whole sentences.
 
+    One that is `blocking` stops a run, or no PDF would pass its proof or PDF/UA with it.
+    """
+
+    kind: Kind
     blocking: bool
-    said: str
+    what: str
+    mend: str
+    where: Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """All that was found in a template; `compiled` is None where it cannot be used.
+    """All that was found in a template, in the order of the document.
 
-    `unused` are the fields that it might print and does not, in their own order.
+    `compiled` is None where it cannot be used. `unused` are the fields that it might print and does
+    not, in their own order.
     """
 
     faults: tuple[Fault, ...]
@@ -54,146 +60,127 @@ class Looked:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether no letter can be made with it."""
+        """Whether no letter can be made with it that may be sent."""
         return any(one.blocking for one in self.faults)
 
 
-def look(data: bytes, *, fields: Collection[str]) -> Looked:
-    """Look at everything in the file whose bytes these are; `fields` are the names tags may use.
+def no_fonts() -> Collection[str]:
+    """For who does not ask which fonts are lacking."""
+    return ()
 
-    Raises Misconfigured only for what is no Word document, or one that nothing can be read of.
+
+def look(
+    data: bytes,
+    *,
+    fields: Collection[str],
+    needed: Collection[str] | None = None,
+    lacking: Callable[[], Collection[str]] = no_fonts,
+) -> Looked:
+    """Look at everything in the file whose bytes these are.
+
+    `fields` and `needed` are as `compile_template` has them; `lacking` answers which of the file's
+    fonts this machine has not, and is asked only of a file that was found to be a document. Raises
+    Misconfigured for what is no Word document, or one that nothing can be read of.
     """
     names = frozenset(fields)
-    package = Package.read(data)
-    with all_noted() as refused:
-        _read_all(package, names)
-    compiled = None
-    if not refused:
+    must = proved_by(names) if needed is None else frozenset(needed)
+    used = set[str]()
+    survey = None
+    with all_noted() as noted:
         try:
-            compiled = compile_template(data, fields=names)
-        except Misconfigured as fault:  # what is looked for only in a template that is whole
-            refused += str(fault).split("\n")
-    # Read anew: looking at the tags has changed the trees.
-    package = Package.read(data)
-    blocking = [*refused, *_inaccessible(package)]
-    advisory = [*_curly_quotes(package), *_comments(package), *_unnamed_rings(package)]
-    unused: tuple[str, ...] = ()
-    if compiled is not None:
-        unused = tuple(one for one in fields if one not in compiled.used and not one.endswith(".*"))
-    return Looked(
-        faults=(
-            *(Fault(blocking=True, said=said) for said in dict.fromkeys(blocking)),
-            *(Fault(blocking=False, said=said) for said in dict.fromkeys(advisory)),
-        ),
-        compiled=compiled,
-        unused=unused,
-    )
-
-
-def _read_all(package: Package, names: frozenset[str]) -> None:
-    """Look at each part as compiling does, and go on after each fault."""
-    refuse_what_acts(package)
-    rendered: set[str] = set()
-    for name, place in list(rendered_parts(package)):
-        rendered.add(name)
-        with one_thing():
-            _read_one(package, place, name, names)
-    with one_thing():
-        refuse_tags_elsewhere(package, rendered)
-    with one_thing():
-        refuse_tag_named_styles(package, rendered)
-    with one_thing():
-        checked(core_part(package), names)
-
-
-def _read_one(package: Package, place: str, name: str, names: frozenset[str]) -> None:
-    with all_noted() as own:
-        part = read_part(package, place, name, names)
-    if not own:
-        try:
-            checked(part, names)
+            package = Package.read(data)
+            survey = Survey(package)
+            used = _read_all(package, survey, names, must)
+        except Enough:
+            pass
         except Misconfigured as fault:
-            own += str(fault).split("\n")
-    if own:
-        # One tag that is not whole hides all others from whoever reads them together.
-        own += [one for one in unknown_names(part, names) if one not in own]
-        raise Misconfigured("\n".join(own))
-
-
-def _inaccessible(package: Package) -> Iterator[str]:
-    """Links without a ScreenTip and drawings without alternative text: no PDF passes its proof."""
-    outlined = heading_styles(package)
-    for name, place in rendered_parts(package):
-        tree = package.trees[name]
-        for link in tree.iter(f"{W}hyperlink"):
-            if link.get(f"{_REL}id") and not (link.get(f"{W}tooltip") or "").strip():
-                yield _no_tip(where(link, place, outlined))
-        for code in tree.iter(f"{W}instrText", f"{W}fldSimple"):
-            said = str(code.get(f"{W}instr") or code.text or "")
-            if said.split()[:1] == ["HYPERLINK"] and not _TIP.search(said):
-                yield _no_tip(where(code, place, outlined))
-        for drawing in tree.iter(f"{_WP}docPr"):
-            if not (drawing.get("descr") or "").strip():
-                yield (
-                    f"In {where(drawing, place, outlined)}: the drawing "
-                    f"“{short(drawing.get('name', ''))}” has no alternative text, without which "
-                    "people who cannot see it are told nothing; right-click > View Alt Text, on "
-                    "the group and on each shape in it."
-                )
-
-
-def _curly_quotes(package: Package) -> Iterator[str]:
-    outlined = heading_styles(package)
-    for name, place in rendered_parts(package):
-        for paragraph in package.trees[name].iter(f"{W}p"):
-            words = "".join(text.text or "" for text in paragraph.iter(f"{W}t"))
-            for tag in TAG.findall(words):
-                if not tag.startswith("{#") and _CURLY.search(tag):
-                    yield (
-                        f"In {where(paragraph, place, outlined)}: {short(tag)} has curly quotes, "
-                        "which Word puts in by itself. They are understood; straight ones (Ctrl+Z "
-                        "right after typing each) are what other programs understand too."
-                    )
-
-
-def _no_tip(place: str) -> str:
-    return (
-        f"In {place}: the link has no ScreenTip, without which it has no description in the PDF; "
-        "right-click > Edit Hyperlink > ScreenTip."
+            # Macros are why a document is not one of the kind that is wanted
+            raise (noted[0] if noted else fault) from fault
+    compiled = None
+    if not noted:
+        try:
+            compiled = compile_template(data, fields=names, needed=must)
+        except Misconfigured as fault:  # what shows only in a template that is whole
+            noted += flaws_of(fault)
+    faults = [_placed(one, survey) for one in noted]
+    with suppress(Enough), all_noted():  # what is noted is said already
+        package = Package.read(data)  # anew: looking at the tags has changed the trees
+        survey = Survey(package)
+        found = [*inaccessible(package, survey), *advice(package, survey, names, lacking())]
+        faults += [_placed(one, survey) for one in found]
+    return Looked(
+        faults=_in_order(faults),
+        compiled=compiled,
+        unused=tuple(each for each in fields if each not in used and not each.endswith(".*")),
     )
 
 
-def _comments(package: Package) -> Iterator[str]:
-    for name, kind in package.types.items():
-        if kind != f"{WORD_TYPE}comments+xml" or name not in package.trees:
-            continue
-        for comment in package.trees[name].iter(f"{W}comment"):
-            words = "".join(text.text or "" for text in comment.iter(f"{W}t"))
-            by = comment.get(f"{W}author") or "somebody"
-            yield (
-                f"A comment by {short(by)} is left in: “{short(words)}”. It is not printed; "
-                "when it is done with, delete it (Review > Delete)."
-            )
+def _read_all(
+    package: Package, survey: Survey, names: frozenset[str], must: Collection[str]
+) -> set[str]:
+    """Look at each part as compiling does, go on after each fault; the fields that are used."""
+    rendered = dict(rendered_parts(package))
+    refuse_what_acts(package)
+    seen = Singly()
+    drawn = set[str]()
+    for name, place in rendered.items():
+        drawn |= _rings(package.trees[name], names)
+        with one_thing():
+            _read_one(package, survey, place, name, names, seen)
+    refuse_tags_elsewhere(package, rendered.keys())
+    refuse_tag_named_styles(package, rendered.keys())
+    with one_thing():
+        before = so_far()
+        core = core_part(package)
+        read_properties(package.trees[core.name], core.name, names)
+        if so_far() == before:
+            checked(core, names)
+    with one_thing():
+        # What a tag that is mended may well show is not said to be lacking too.
+        refuse_incomplete(seen.printed, drawn, frozenset(must) - seen.uncertain)
+    # Nor is a field unused that a tag with a fault may have been for.
+    return seen.used | seen.uncertain | {f"{figure}.{PERCENT}" for figure in drawn}
 
 
-def _unnamed_rings(package: Package) -> Iterator[str]:
-    """Drawings that look like a ring and are bound to no figure."""
-    outlined = heading_styles(package)
-    for name, place in rendered_parts(package):
-        for drawing in package.trees[name].iter(f"{_WP}docPr"):
-            called = drawing.get("name", "")
-            holder = drawing.getparent()
-            arcs = [] if holder is None else list(_arcs(holder))
-            if arcs and not called.startswith(RING):
-                yield (
-                    f"In {where(drawing, place, outlined)}: the drawing “{short(called)}” is a "
-                    "ring and shows the same in every letter; to bind it to a figure, name it "
-                    f"“{RING}upheld”, or as its figure is called, in the selection pane (Layout > "
-                    "Selection Pane)."
-                )
+def _read_one(
+    package: Package, survey: Survey, place: str, name: str, names: frozenset[str], seen: Singly
+) -> None:
+    """Look at one part: its tags together only if each of them is sound."""
+    before = so_far()
+    part = read_part(package, place, name, names)
+    read_singly(package.trees[name], name, place, names, survey, seen)
+    if so_far() == before:
+        checked(part, names)
 
 
-def _arcs(holder: etree._Element) -> Iterator[etree._Element]:
-    for each in holder.iter("{http://schemas.openxmlformats.org/drawingml/2006/main}prstGeom"):
-        if each.get("prst") == "blockArc":
-            yield each
+def _rings(tree: etree._Element, names: frozenset[str]) -> set[str]:
+    """The figures that a part's drawings are called after, or very nearly so."""
+    figures = [each.removesuffix(f".{PERCENT}") for each in names if each.endswith(f".{PERCENT}")]
+    called = {
+        drawing.get("name", "").removeprefix(RING).strip()
+        for drawing in tree.iter(DRAWING)
+        if drawing.get("name", "").startswith(RING)
+    }
+    return {near for each in called for near in near_misses(each, figures)[:1]}
+
+
+def _placed(flaw: Flaw, survey: Survey | None) -> Fault:
+    where = Where(part="file") if survey is None else survey.where(flaw.place)
+    return Fault(
+        kind=flaw.kind, blocking=flaw.blocking, what=flaw.what, mend=flaw.mend, where=where
+    )
+
+
+def _in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Each fault once, in the order of the document.
+
+    Word writes a text box twice, the second time for old programs; what is said of the first is not
+    said of the second.
+    """
+    found = sorted(dict.fromkeys(faults), key=lambda one: one.where.order)
+    first = {(one.kind, one.what, one.where.words) for one in found if not one.where.repeated}
+    return tuple(
+        one
+        for one in found
+        if not (one.where.repeated and (one.kind, one.what, one.where.words) in first)
+    )

@@ -1,6 +1,6 @@
-"""One fault ends the reading of a template, unless all of them are asked for.
+"""One flaw ends the reading of a template, unless all of them are asked for.
 
-A letter needs a sound template and nothing else, so whoever compiles one raises at the first fault.
+A letter needs a sound template and nothing else, so whoever compiles one raises at the first flaw.
 Whoever mends the file wants to see every one at once: within `all_noted` what is raised about one
 paragraph, drawing or part is noted, and the next one is looked at.
 """
@@ -10,24 +10,25 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from pipeline.errors import Misconfigured
+from pipeline.template.flaw import Flaw, Flaws, Kind
 
-_noted: ContextVar[list[str] | None] = ContextVar("noted", default=None)
+_ENOUGH = 1000
+_noted: ContextVar[list[Flaw] | None] = ContextVar("noted", default=None)
+
+
+class Enough(Misconfigured):
+    """So much is wrong that nobody reads more of it."""
 
 
 @contextmanager
-def all_noted() -> Iterator[list[str]]:
-    """The faults found within, in the order in which they are come upon."""
-    found: list[str] = []
+def all_noted() -> Iterator[list[Flaw]]:
+    """The flaws found within, in the order in which they are come upon."""
+    found: list[Flaw] = []
     token = _noted.set(found)
     try:
         yield found
     finally:
         _noted.reset(token)
-
-
-def is_noting() -> bool:
-    """Whether all faults are asked for."""
-    return _noted.get() is not None
 
 
 @contextmanager
@@ -40,4 +41,23 @@ def one_thing() -> Iterator[None]:
     try:
         yield
     except Misconfigured as fault:
-        found += [line for line in str(fault).split("\n") if line not in found]
+        if len(found) >= _ENOUGH or isinstance(fault, Enough):
+            raise Enough("More is wrong with the template than anybody reads.") from fault
+        found += flaws_of(fault)
+
+
+def so_far() -> int:
+    """How many flaws have been noted."""
+    return len(_noted.get() or ())
+
+
+def flaws_of(fault: Misconfigured) -> list[Flaw]:
+    """What is raised, as flaws; of a mere sentence the last clause is how to mend it."""
+    match fault:
+        case Flaw():
+            return [fault]
+        case Flaws():
+            return list(fault.each)
+        case _:
+            what, _, mend = str(fault).rpartition("; ")
+            return [Flaw(Kind.OTHER, what, mend) if what else Flaw(Kind.OTHER, mend)]

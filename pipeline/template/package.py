@@ -19,8 +19,10 @@ from urllib.parse import unquote, urlsplit
 from lxml import etree
 
 from pipeline.errors import Misconfigured
+from pipeline.template.flaw import Flaw, Kind, Place
+from pipeline.template.noting import one_thing
 from pipeline.template.stamping import Raw
-from pipeline.template.vocabulary import MEBIBYTE, WORD_TYPE, W, named, short, spot
+from pipeline.template.vocabulary import MEBIBYTE, WORD_TYPE, W, named, short
 
 MAX_FILE: Final = 20 * MEBIBYTE
 _MAX_PART: Final = 32 * MEBIBYTE
@@ -131,22 +133,25 @@ class Package:
         texts = [member for member in members if _is_xml(member.name, types[member.name])]
         _refuse_large_texts(texts)
         trees = {member.name: _parsed(member) for member in texts}
-        pictures = {
-            member.name
-            for member in members
-            if member.name not in trees and _is_picture(member, types[member.name])
-        }
+        pictures = set()
+        for member in members:
+            with one_thing():
+                if member.name not in trees and _is_picture(member, types[member.name]):
+                    pictures.add(member.name)
         main = core = None
         for name in trees:
             if not name.lower().endswith(".rels"):
                 continue
             for kind, target in relationships(name, trees, types):
-                if kind == "image" and target not in pictures:
-                    raise Misconfigured(
-                        f"The template shows {short(target)} as a picture, in"
-                        f" {named(source_of(name))}, but it is none; insert it again as PNG or"
-                        " JPEG."
-                    )
+                with one_thing():
+                    if kind == "image" and target not in pictures:
+                        raise Flaw(
+                            Kind.FETCHED,
+                            f"The template shows {short(target)} as a picture,",
+                            "insert it again as PNG or JPEG",
+                            place=Place(said=named(source_of(name)), part=source_of(name)),
+                            rest=", but it is none",
+                        )
                 if name == _PACKAGE_RELATIONSHIPS and kind == "officeDocument":
                     main = target
                 elif name == _PACKAGE_RELATIONSHIPS and kind == "core-properties":
@@ -292,9 +297,11 @@ def _is_picture(member: _Member, kind: str) -> bool:
         return True
     if kind.lower() in _OTHER_CONTENT or not member.data:
         return False
-    raise Misconfigured(
-        f"The template holds a file that is no text, no font and no picture of a permitted kind"
-        f" ({short(member.name)}); delete it in Word, or insert the picture again as PNG or JPEG."
+    raise Flaw(
+        Kind.OBJECT,
+        "The template holds a file that is no text, no font and no picture of a permitted kind"
+        f" ({short(member.name)})",
+        "delete it in Word, or insert the picture again as PNG or JPEG",
     )
 
 
@@ -359,21 +366,29 @@ def _types(tree: etree._Element, names: Collection[str]) -> dict[str, str]:
 
 def _refuse_macros(types: Mapping[str, str]) -> None:
     for name, kind in types.items():
-        words = f"{name} {kind}".lower()
-        if "vba" in words or "macroenabled" in words:
-            raise Misconfigured(
-                "The template holds macros; save it from Word as “Word Document (.docx)”, which"
-                " leaves them out."
-            )
-        if "activex" in words or "oleobject" in words:
-            raise Misconfigured(
-                f"The template holds a control or embedded object ({name}); delete it in Word."
-            )
-        if "svg" in words:
-            raise Misconfigured(
-                f"The template holds an SVG picture ({name}), which may fetch things from"
-                " elsewhere; insert it as PNG or EMF."
-            )
+        with one_thing():
+            _refuse_active(name, f"{name} {kind}".lower())
+
+
+def _refuse_active(name: str, words: str) -> None:
+    if "vba" in words or "macroenabled" in words:
+        raise Flaw(
+            Kind.OBJECT,
+            "The template holds macros",
+            "save it from Word as “Word Document (.docx)”, which leaves them out",
+        )
+    if "activex" in words or "oleobject" in words:
+        raise Flaw(
+            Kind.OBJECT,
+            f"The template holds a control or embedded object ({name})",
+            "delete it in Word",
+        )
+    if "svg" in words:
+        raise Flaw(
+            Kind.FETCHED,
+            f"The template holds an SVG picture ({name}), which may fetch things from elsewhere",
+            "insert it as PNG or EMF",
+        )
 
 
 def source_of(name: str) -> str:
@@ -387,42 +402,64 @@ def relationships(
 ) -> Iterator[tuple[str, str]]:
     """Yield the kind and the target of what a part points at within the package."""
     source = source_of(name)
-    base = posixpath.dirname(source)
     for each in trees[name].iter(f"{_REL}Relationship"):
-        kind = str(each.get("Type", "")).rpartition("/")[2]
-        target = str(each.get("Target", ""))
-        inside = target[1:] if target.startswith("/") else posixpath.join(base, target)
-        inside = posixpath.normpath(inside)
-        external = str(each.get("TargetMode", "")).strip().lower() == "external"
-        if kind == "hyperlink":
-            # A link within the document should lead to a place in it, but not every program asks.
-            if external or inside not in types:
-                refuse_link(target, partial(_where_used, str(each.get("Id", "")), source, trees))
-            continue
-        if external or kind in _ACTIVE:
-            where = _where_used(str(each.get("Id", "")), source, trees)
-            if external:
-                _refuse_external(kind, target, where)
-            raise Misconfigured(
-                f"The template holds {_ACTIVE[kind]} ({short(target)}) in {where}; delete it in"
-                " Word."
-            )
-        if inside not in types:
-            raise Misconfigured(
-                f"The template's part {source or 'list'} points at {short(target)}, which is not in"
-                " the file; open it in Word and save it again."
-            )
-        yield kind, inside
+        with one_thing():
+            pointer = _pointer(each, source, trees, types)
+            if pointer is not None:
+                yield pointer
 
 
-def _where_used(rel_id: str, source: str, trees: Mapping[str, etree._Element]) -> str:
+def _pointer(
+    each: etree._Element,
+    source: str,
+    trees: Mapping[str, etree._Element],
+    types: Mapping[str, str],
+) -> tuple[str, str] | None:
+    """One of them; None for a link, which leads out of the document and was looked at."""
+    kind = str(each.get("Type", "")).rpartition("/")[2]
+    target = str(each.get("Target", ""))
+    base = posixpath.dirname(source)
+    inside = target[1:] if target.startswith("/") else posixpath.join(base, target)
+    inside = posixpath.normpath(inside)
+    external = str(each.get("TargetMode", "")).strip().lower() == "external"
+    where_used = partial(_where_used, str(each.get("Id", "")), source, trees)
+    if kind == "hyperlink":
+        # A link within the document should lead to a place in it, but not every program asks.
+        if external or inside not in types:
+            refuse_link(target, where_used)
+        return None
+    if external:
+        _refuse_external(kind, target, where_used())
+    if kind in _ACTIVE:
+        raise Flaw(
+            Kind.OBJECT,
+            f"The template holds {_ACTIVE[kind]} ({short(target)})",
+            "delete it in Word",
+            place=where_used(),
+            rest="",
+        )
+    if inside not in types:
+        raise Flaw(
+            Kind.OTHER,
+            f"The template's part {source or 'list'} points at {short(target)}, which is not in"
+            " the file",
+            "open it in Word and save it again",
+        )
+    return kind, inside
+
+
+def _where_used(rel_id: str, source: str, trees: Mapping[str, etree._Element]) -> Place:
     """Where a part uses one of its relationships, in Word's terms."""
-    place = named(source)
+    said = named(source)
     tree = trees.get(source)
-    for element in () if tree is None or not rel_id else tree.iter():
+    # By XPath: who lists every flaw asks this of thousands of links
+    found: list[etree._Element] = []
+    if tree is not None and rel_id:
+        found = tree.xpath("//*[@*=$id]", id=rel_id)  # type: ignore[assignment]
+    for element in found:
         if any("relationships}" in key and v == rel_id for key, v in element.attrib.items()):
-            return spot(place, words=words_around(element))
-    return place
+            return Place(said=said, part=source, words=words_around(element), element=element)
+    return Place(said=said, part=source)
 
 
 def words_around(element: etree._Element) -> str:
@@ -433,17 +470,20 @@ def words_around(element: etree._Element) -> str:
     return ""
 
 
-def _refuse_external(kind: str, target: str, where: str) -> NoReturn:
+def _refuse_external(kind: str, target: str, where: Place) -> NoReturn:
     what = _LINKED.get(kind, f"something linked ({kind})")
-    raise Misconfigured(
-        f"The template fetches {what} from elsewhere ({short(target)}, in {where}); put it into the"
-        " document, or break the link (File > Info > Edit Links to Files; for a template,"
-        " Developer > Document Template)."
+    raise Flaw(
+        Kind.FETCHED,
+        f"The template fetches {what} from elsewhere ({short(target)})",
+        "put it into the document, or break the link (File > Info > Edit Links to Files; for a"
+        " template, Developer > Document Template)",
+        place=where,
+        rest="",
     )
 
 
-def refuse_link(target: str, where: Callable[[], str]) -> None:
-    """Raise `Misconfigured` for a link to anything but a web page or an email address."""
+def refuse_link(target: str, where: Callable[[], Place]) -> None:
+    """Raise `Flaw` for a link to anything but a web page or an email address."""
     if target.startswith("#"):
         return
     try:
@@ -451,9 +491,12 @@ def refuse_link(target: str, where: Callable[[], str]) -> None:
     except ValueError:
         scheme = ""
     if scheme not in _SCHEMES:
-        raise Misconfigured(
-            f"The template's link to {short(target)!r} in {where()} does not start with https:,"
-            " http: or mailto:; change it in Word (right-click > Edit Link)."
+        raise Flaw(
+            Kind.LINK,
+            f"The template's link to {short(target)!r}",
+            "change it in Word (right-click > Edit Link)",
+            place=where(),
+            rest=" does not start with https:, http: or mailto:",
         )
 
 

@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -14,7 +14,7 @@ from docxtpl import DocxTemplate  # type: ignore[import-untyped]
 from jinja2 import Template, nodes
 from lxml import etree
 
-from pipeline.errors import Misconfigured
+from pipeline.template.flaw import Flaw, Kind, Place
 from pipeline.template.noting import one_thing
 from pipeline.template.package import (
     Package,
@@ -33,19 +33,19 @@ from pipeline.template.vocabulary import (
     TAG,
     WORD_TYPE,
     W,
+    curly_made_straight,
     named,
     short,
-    spot,
 )
 
 _MAX_TEMPLATED: Final = MEBIBYTE  # a letter is about 50 KB; docxtpl's patterns are slow on more
 _MAX_BRACES: Final = 4000
 _MAX_DRAWINGS: Final = 200
-_WP: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}"
+DRAWING: Final = "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr"
 _DC: Final = "{http://purl.org/dc/elements/1.1/}"
 # What docxtpl renders; a tag anywhere else would be printed as it stands.
 _RENDERED: Final = {"header": "header", "footer": "footer", "footnotes": "footnotes"}
-_PROPERTIES: Final = ("title", "subject", "creator", "description", "identifier", "language")
+PROPERTIES: Final = ("title", "subject", "creator", "description", "identifier", "language")
 _TRACKED: Final = (
     "ins", "del", "moveFrom", "moveTo", "cellIns", "cellDel", "cellMerge", "pPrChange",
     "rPrChange", "sectPrChange", "tblPrChange", "tblGridChange", "trPrChange", "tcPrChange",
@@ -66,7 +66,7 @@ _TAG_NAME: Final = re.compile(
 )
 _CLOSER: Final = {"{{": "}}", "{%": "%}", "{#": "#}"}
 _OPENER: Final = {closer: opener for opener, closer in _CLOSER.items()}
-_ATTRIBUTES: Final = {"descr": "the alternative text", "tooltip": "the ScreenTip"}
+ATTRIBUTES: Final = {"descr": "the alternative text", "tooltip": "the ScreenTip"}
 _WHOLE: Final = {"p": "paragraph", "tr": "table row", "tc": "table cell"}
 
 
@@ -88,7 +88,7 @@ class Part:
     outlined: frozenset[str] = frozenset()
     listings: DocxTemplate | None = None
 
-    def at(self, lineno: int | None) -> str:
+    def at(self, lineno: int | None) -> Place:
         """The place in Word's terms: the part, the heading above and the words around it."""
         lines = self.source.split("\n")
         number = min(max((lineno or 1) - 1, 0), len(lines) - 1)
@@ -96,7 +96,8 @@ class Part:
         words = _shown(line)
         if not TAG.search(words) and (described := re.search(r'descr="([^"]*\{[^"]*)"', line)):
             words = html.unescape(described[1])
-        return spot(self.place, heading=self._under(lines[:number]), words=words)
+        under = self._under(lines[:number])
+        return Place(said=self.place, part=self.name, heading=under, words=words)
 
     def _under(self, lines: list[str]) -> str:
         for line in reversed(lines):
@@ -143,47 +144,43 @@ def _shown(line: str) -> str:
 def read_part(package: Package, place: str, name: str, names: frozenset[str]) -> Part:
     """Check one part as Word wrote it and turn it into a Jinja template, by docxtpl's own code."""
     tree = package.trees[name]
-    written = etree.tostring(tree, encoding="unicode")
-    if len(written) > _MAX_TEMPLATED:
-        raise Misconfigured(
-            f"The text of the template's {place.removeprefix('the ')} is larger than"
-            f" {_MAX_TEMPLATED // MEBIBYTE} MB; copy its words into a new document in Word."
-        )
-    if written.count("{") > _MAX_BRACES:
-        raise Misconfigured(
-            f"The template has more than {_MAX_BRACES // 2} tags in {place}, and a letter has about"
-            " a hundred; take out those that are repeated."
-        )
+    _refuse_beyond_measure(tree, place)
     outlined = heading_styles(package)
     heading = ""
     for paragraph in tree.iter(f"{W}p"):
-        with one_thing():
-            _check_tags(paragraph, place, heading)
+        _check_tags(paragraph, place, heading)
         if _style(paragraph) in outlined:
-            heading = _words(paragraph)
+            heading = words_of(paragraph)
     _check_other_tags(tree, place, outlined)
     fixed = tuple(
         words
         for paragraph in tree.iter(f"{W}p")
-        for words in (each.strip() for each in TAG.split(_words(paragraph)))
+        for words in (each.strip() for each in TAG.split(words_of(paragraph)))
         if words
     )
     headings: list[str] = []
     rings: list[str] = []
-    drawings = [each for each in tree.iter(f"{_WP}docPr") if each.get("name", "").startswith(RING)]
+    drawings = [each for each in tree.iter(DRAWING) if each.get("name", "").startswith(RING)]
     if len(drawings) > _MAX_DRAWINGS:
-        raise Misconfigured(
-            f"The template has more than {_MAX_DRAWINGS} rings in {place}; copy its words into a"
-            " new document in Word."
+        raise Flaw(
+            Kind.SIZE,
+            f"The template has more than {_MAX_DRAWINGS} rings in {place}",
+            "copy its words into a new document in Word",
         )
     for drawing in drawings:
         above = _heading_above(drawing, outlined)
         headings += [above] if above and not TAG.search(above) else []
-        where = spot(place, heading=above)
         with one_thing():
-            rings.append(bind_ring(drawing, len(rings), where, names))
+            rings.append(
+                bind_ring(
+                    drawing,
+                    len(rings),
+                    Place(said=place, heading=above, element=drawing),
+                    names,
+                )
+            )
     if name == package.main:
-        for drawing in tree.iter(f"{_WP}docPr"):
+        for drawing in tree.iter(DRAWING):
             rest = [(key, value) for key, value in drawing.attrib.items() if key != "id"]
             drawing.attrib.clear()
             drawing.set("id", "0")  # numbered when stamped, as docxtpl does
@@ -209,34 +206,44 @@ def core_part(package: Package) -> Part:
     tree = None if package.core is None else package.trees.get(package.core)
     title = "" if tree is None else (tree.findtext(f"{_DC}title") or "")
     if package.core is None or tree is None or not title.strip():
-        raise Misconfigured(
-            "The template has no title, which the PDF must have; write one in Word under"
-            " File > Info > Title, for example “Annual Review letter {{ letter_year }}:"
-            " {{ authority }}”."
+        raise Flaw(
+            Kind.TITLE,
+            "The template has no title, which the PDF must have",
+            "write one in Word under File > Info > Title, for example “Annual Review letter"
+            " {{ letter_year }}: {{ authority }}”",
         )
-    permitted = {f"{_DC}{name}" for name in _PROPERTIES}
+    permitted = {f"{_DC}{name}" for name in PROPERTIES}
     for each in tree.iter():
         words = each.text or ""
-        if "{{" in words or "{%" in words:
-            if each.tag not in permitted:
-                what = etree.QName(each).localname
-                raise Misconfigured(
-                    f"The template's document property “{what}” holds a tag, which would be printed"
-                    " as it stands; take it out under File > Info."
+        what = etree.QName(each).localname
+        if ("{{" in words or "{%" in words) and each.tag not in permitted:
+            with one_thing():
+                raise Flaw(
+                    Kind.MISPLACED_TAG,
+                    f"The template's document property “{what}” holds a tag, which would be"
+                    " printed as it stands",
+                    "take it out under File > Info",
+                    place=Place(said="", part=package.core, words=words, element=each),
                 )
-            what = etree.QName(each).localname
-            _refuse_unpaired(words, f"the document's property “{what}” (File > Info)")
+        elif "{{" in words or "{%" in words:
+            _refuse_unpaired(words, property_place(package.core, each))
     source = DocxTemplate(io.BytesIO()).patch_xml(etree.tostring(tree, encoding="unicode"))
     return Part(
         name=package.core,
         place="the document's properties (File > Info)",
         source=source.replace("\n", " "),
-        title=title,
+        title=curly_made_straight(title),
     )
 
 
+def property_place(name: str, element: etree._Element) -> Place:
+    """One of the document's properties, in Word's terms."""
+    said = f"the document's property “{etree.QName(element).localname}” (File > Info)"
+    return Place(said=said, part=name, words=element.text or "", element=element)
+
+
 def refuse_what_acts(package: Package) -> None:
-    """Raise `Misconfigured` for edits, objects and Word fields that act, in whatever part."""
+    """Raise `Flaw` for edits, objects and Word fields that act, in whatever part."""
     outlined = heading_styles(package)
     for name, tree in package.trees.items():
         if name.endswith(".rels") or "glossary/" in name:
@@ -249,34 +256,52 @@ def refuse_what_acts(package: Package) -> None:
 
 
 def _refuse_edits_and_objects(tree: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
-    for each in tree.iter(*(f"{W}{name}" for name in _TRACKED)):
+    tracked = [
+        each for each in tree.iter(*(f"{W}{name}" for name in _TRACKED)) if not _within(each)
+    ]
+    for each in tracked:
         with one_thing():
-            raise Misconfigured(
-                f"The template has tracked changes in {where(each, place, outlined)} (near"
-                f" “{short(words_around(each))}”), which would be printed as such; accept or reject"
-                " them all in Word (Review > Accept) and turn tracking off."
+            raise Flaw(
+                Kind.TRACKED_CHANGE,
+                "The template has tracked changes",
+                "accept or reject them all in Word (Review > Accept) and turn tracking off",
+                place=where(each, place, outlined),
+                rest=f" (near “{short(words_around(each))}”), which would be printed as such",
             )
     for each in tree.iter(*(f"{W}{name}" for name in _OBJECTS)):
         with one_thing():
-            raise Misconfigured(
-                f"The template has an embedded object in {where(each, place, outlined)} (near"
-                f" “{short(words_around(each))}”); delete it in Word."
+            raise Flaw(
+                Kind.OBJECT,
+                "The template has an embedded object",
+                "delete it in Word",
+                place=where(each, place, outlined),
+                rest="",
             )
-    if next(tree.iter(f"{W}mailMerge"), None) is not None:
+    for _ in tree.iter(f"{W}mailMerge"):
         with one_thing():
-            raise Misconfigured(
+            raise Flaw(
+                Kind.FETCHED,
                 f"The template is a mail-merge document (in {place}), which fetches its data from"
-                " elsewhere; choose Mailings > Start Mail Merge > Normal Word Document."
+                " elsewhere",
+                "choose Mailings > Start Mail Merge > Normal Word Document",
             )
     for each in tree.iter(*(f"{{{space}}}*" for space in _DRAWN)):
         for key in _FETCHING:
             if each.get(key):
                 with one_thing():
-                    raise Misconfigured(
-                        f"The template fetches a linked picture from elsewhere"
-                        f" ({short(str(each.get(key)))}, in {where(each, place, outlined)}); put"
-                        " the picture into the document."
+                    raise Flaw(
+                        Kind.FETCHED,
+                        "The template fetches a linked picture from elsewhere"
+                        f" ({short(str(each.get(key)))})",
+                        "put the picture into the document",
+                        place=where(each, place, outlined),
+                        rest="",
                     )
+
+
+def _within(element: etree._Element) -> bool:
+    """Whether a tracked change is but a part of another one."""
+    return any(True for _ in element.iterancestors(*(f"{W}{name}" for name in _TRACKED)))
 
 
 def _field_codes(tree: etree._Element) -> Iterator[tuple[str, etree._Element]]:
@@ -299,14 +324,16 @@ def _field_codes(tree: etree._Element) -> Iterator[tuple[str, etree._Element]]:
         yield "".join(code), each
 
 
-def _refuse_field_code(code: str, where: Callable[[], str]) -> None:
+def _refuse_field_code(code: str, where: Callable[[], Place]) -> None:
     words = code.split()
     kind = words[0].upper() if words else ""
     if kind not in _FIELD_CODES or "{{" in code or "{%" in code:
-        raise Misconfigured(
-            f"The template has the Word field “{short(code)}” in {where()}; only"
-            f" {', '.join(_FIELD_CODES)} are permitted, without tags in them. Click on it"
-            " and press Ctrl+Shift+F9 to make it plain text, or delete it."
+        raise Flaw(
+            Kind.WORD_FIELD,
+            f"The template has the Word field “{short(code)}”",
+            "click on it and press Ctrl+Shift+F9 to make it plain text, or delete it",
+            place=where(),
+            rest=f"; only {', '.join(_FIELD_CODES)} are permitted, without tags in them",
         )
     if kind == "HYPERLINK":
         quoted = re.findall(r'(\\\w)?\s*"([^"]*)"', code)
@@ -315,11 +342,12 @@ def _refuse_field_code(code: str, where: Callable[[], str]) -> None:
             refuse_link(target, where)
 
 
-def _words(paragraph: etree._Element) -> str:
-    return "".join(text.text or "" for text in _texts(paragraph))
+def words_of(paragraph: etree._Element) -> str:
+    """A paragraph's own words, without those of a text box anchored in it."""
+    return "".join(text.text or "" for text in texts_of(paragraph))
 
 
-def _texts(paragraph: etree._Element) -> list[etree._Element]:
+def texts_of(paragraph: etree._Element) -> list[etree._Element]:
     """A paragraph's own texts, without those of a text box anchored in it."""
     return [
         text
@@ -328,11 +356,30 @@ def _texts(paragraph: etree._Element) -> list[etree._Element]:
     ]
 
 
-def where(element: etree._Element, place: str, outlined: AbstractSet[str]) -> str:
+def where(element: etree._Element, place: str, outlined: AbstractSet[str]) -> Place:
     """The place of an element in Word's terms: part, heading above, words around."""
     paragraph = next(element.iterancestors(f"{W}p"), element)
     heading = _heading_above(element, outlined)
-    return spot(place, heading=heading, words=_words(paragraph))
+    return Place(said=place, heading=heading, words=words_of(paragraph), element=element)
+
+
+def _refuse_beyond_measure(tree: etree._Element, place: str) -> None:
+    """Raise for a part that docxtpl's patterns would be busy with for too long."""
+    written = etree.tostring(tree, encoding="unicode")
+    if len(written) > _MAX_TEMPLATED:
+        raise Flaw(
+            Kind.SIZE,
+            f"The text of the template's {place.removeprefix('the ')} is larger than"
+            f" {_MAX_TEMPLATED // MEBIBYTE} MB",
+            "copy its words into a new document in Word",
+        )
+    if written.count("{") > _MAX_BRACES:
+        raise Flaw(
+            Kind.SIZE,
+            f"The template has more than {_MAX_BRACES // 2} tags in {place}, and a letter has"
+            " about a hundred",
+            "take out those that are repeated",
+        )
 
 
 def _check_other_tags(tree: etree._Element, place: str, outlined: AbstractSet[str]) -> None:
@@ -340,92 +387,140 @@ def _check_other_tags(tree: etree._Element, place: str, outlined: AbstractSet[st
     for each in tree.iter(etree.Element):
         for key, value in each.attrib.items():
             if BRACES.search(str(value)):
-                what = _ATTRIBUTES.get(etree.QName(str(key)).localname, "the property")
-                if wrong := _unpaired(str(value)):
+                what = ATTRIBUTES.get(etree.QName(str(key)).localname, "the property")
+                for wrong in unpaired(str(value)):
                     with one_thing():
-                        raise Misconfigured(
-                            f"In {where(each, place, outlined)}, in {what} “{short(str(value))}”:"
-                            f" {wrong}"
+                        at = where(each, place, outlined)
+                        raise Flaw(
+                            Kind.UNCLOSED_TAG,
+                            wrong.what,
+                            wrong.mend,
+                            place=replace(at, owned=what, value=str(value)),
                         )
         if each.tag not in (f"{W}t", f"{W}instrText") and BRACES.search(each.text or ""):
             with one_thing():
-                raise Misconfigured(
-                    f"In {where(each, place, outlined)}: the tag “{short(each.text or '')}” is in"
-                    " an equation or another place where no field can be printed; write it as"
-                    " plain text."
+                raise Flaw(
+                    Kind.MISPLACED_TAG,
+                    f"the tag “{short(each.text or '')}” is in an equation or another place where"
+                    " no field can be printed",
+                    "write it as plain text",
+                    place=where(each, place, outlined),
                 )
 
 
 def _check_tags(paragraph: etree._Element, place: str, heading: str) -> None:
     """See that each tag is closed in its own paragraph, and that none swallows words."""
-    words = _words(paragraph)
+    words = words_of(paragraph)
     if not BRACES.search(words):
         return
-    where = spot(place, heading=heading, words=words)
-    _refuse_unpaired(words, where)
-    for tag in TAG.findall(words):
-        marked = re.match(r"\{([{%#])(p|tr|tc|r)\s", tag)
-        if not marked:
-            continue
-        kind, unit = marked[1], marked[2]
-        if unit == "r":
-            if kind == "{":
-                _plain_run_tag(paragraph)
-            continue
+    whole = Place(said=place, heading=heading, words=words, element=paragraph)
+    _refuse_unpaired(words, whole)
+    if next(unpaired(words), None) is not None:
+        return
+    for found in TAG.finditer(words):
+        if re.match(r"\{[{%#](p|tr|tc|r)\s", found[0]):
+            with one_thing():
+                _check_unit(
+                    paragraph, found[0], replace(whole, start=found.start(), end=found.end())
+                )
+
+
+def _check_unit(paragraph: etree._Element, tag: str, place: Place) -> None:
+    """See that a tag for a whole paragraph, row or cell has that to itself."""
+    kind, unit = tag[1], tag[2:4].strip()
+    if unit == "r":
         if kind == "{":
-            raise Misconfigured(
-                f"In {where}: {tag} stands for a whole {_WHOLE[unit]}, but fields are plain text;"
-                f" write {tag.replace('{{' + unit, '{{')}."
-            )
-        holder = paragraph if unit == "p" else next(paragraph.iterancestors(f"{W}{unit}"), None)
-        if holder is None:
-            raise Misconfigured(f"In {where}: {tag} is not in a table; use {{%p %}} instead.")
-        inside = "".join(text.text or "" for text in holder.iter(f"{W}t"))
-        if any(
-            each.tag != f"{W}br" or each.get(f"{W}type") in ("page", "column")
-            for each in holder.iter(f"{W}br", f"{W}drawing", f"{W}pict", f"{W}sectPr")
-        ):
-            raise Misconfigured(
-                f"In {where}: the {_WHOLE[unit]} of {tag} also holds a break or a picture, which"
-                " would be taken away with it; move that into a paragraph of its own (for a new"
-                " page, Paragraph > Line and Page Breaks > Page break before)."
-            )
-        rest = inside.replace(tag, "", 1).strip()
-        if rest:
-            raise Misconfigured(
-                f"In {where}: {tag} must stand in a {_WHOLE[unit]} of its own, because that"
-                f" {_WHOLE[unit]} is taken away with it, and with it “{short(rest)}”."
-            )
+            _plain_run_tag(paragraph)
+        return
+    if kind == "{":
+        raise Flaw(
+            Kind.MISPLACED_TAG,
+            f"{tag} stands for a whole {_WHOLE[unit]}, but fields are plain text",
+            f"write {tag.replace('{{' + unit, '{{')}",
+            place=place,
+        )
+    holder = paragraph if unit == "p" else next(paragraph.iterancestors(f"{W}{unit}"), None)
+    if holder is None:
+        raise Flaw(
+            Kind.MISPLACED_TAG, f"{tag} is not in a table", "use {%p %} instead", place=place
+        )
+    inside = "".join(text.text or "" for text in holder.iter(f"{W}t"))
+    if any(
+        each.tag != f"{W}br" or each.get(f"{W}type") in ("page", "column")
+        for each in holder.iter(f"{W}br", f"{W}drawing", f"{W}pict", f"{W}sectPr")
+    ):
+        raise Flaw(
+            Kind.MISPLACED_TAG,
+            f"the {_WHOLE[unit]} of {tag} also holds a break or a picture, which would be taken"
+            " away with it",
+            "move that into a paragraph of its own (for a new page, Paragraph > Line and Page"
+            " Breaks > Page break before)",
+            place=place,
+        )
+    rest = inside.replace(tag, "", 1).strip()
+    if rest:
+        raise Flaw(
+            Kind.MISPLACED_TAG,
+            f"{tag} must stand in a {_WHOLE[unit]} of its own, because that {_WHOLE[unit]} is"
+            f" taken away with it, and with it “{short(rest)}”",
+            f"put {tag} into a {_WHOLE[unit]} of its own",
+            place=place,
+        )
 
 
-def _refuse_unpaired(words: str, where: str) -> None:
-    if wrong := _unpaired(words):
-        raise Misconfigured(f"In {where}: {wrong}")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpaired:
+    """A brace that has no other: which, where it stands, what is wrong and what to write."""
+
+    brace: str
+    start: int
+    what: str
+    mend: str
 
 
-def _unpaired(words: str) -> str:
-    """Say which brace has no other, and what to write; nothing if all are in pairs."""
-    opened = ""
+def unpaired(words: str) -> Iterator[Unpaired]:
+    """Every brace in a text that has no other."""
+    opened: re.Match[str] | None = None
     for found in BRACES.finditer(words):
         brace = found[0]
-        if not opened and brace in _CLOSER:
-            opened = brace
-        elif opened and brace == _CLOSER[opened]:
-            opened = ""
-        elif opened:
-            break
-        else:
-            return (
-                f"{brace} closes a tag that was not opened; write {_OPENER[brace]} before it, or"
-                " take it out."
+        if brace in _CLOSER:
+            if opened is not None:
+                yield _not_closed(opened)
+            opened = found
+        elif opened is None:
+            yield Unpaired(
+                brace=brace,
+                start=found.start(),
+                what=f"{brace} closes a tag that was not opened",
+                mend=f"write {_OPENER[brace]} before it, or take it out",
             )
-    if not opened:
-        return ""
-    closer = _CLOSER[opened]
-    return (
-        f"the tag opened with {opened} is not closed with {closer} in the same paragraph; write"
-        f" {closer} where the tag ends."
+        else:
+            if brace != _CLOSER[opened[0]]:
+                yield _not_closed(opened)
+            opened = None
+    if opened is not None:
+        yield _not_closed(opened)
+
+
+def _not_closed(opened: re.Match[str]) -> Unpaired:
+    closer = _CLOSER[opened[0]]
+    return Unpaired(
+        brace=opened[0],
+        start=opened.start(),
+        what=f"the tag opened with {opened[0]} is not closed with {closer} in the same paragraph",
+        mend=f"write {closer} where the tag ends",
     )
+
+
+def _refuse_unpaired(words: str, place: Place) -> None:
+    for wrong in unpaired(words):
+        with one_thing():
+            raise Flaw(
+                Kind.UNCLOSED_TAG,
+                wrong.what,
+                wrong.mend,
+                place=replace(place, start=wrong.start, end=wrong.start + 2),
+            )
 
 
 def _plain_run_tag(paragraph: etree._Element) -> None:
@@ -434,7 +529,7 @@ def _plain_run_tag(paragraph: etree._Element) -> None:
     docxtpl takes the run away and expects the field to bring its own; plain text left without a
     run would not be shown at all.
     """
-    texts = _texts(paragraph)
+    texts = texts_of(paragraph)
     words = "".join(text.text or "" for text in texts)
     gone = {found.end() - 1 for found in re.finditer(r"\{\{r(?=\s)", words)}
     start = 0
@@ -453,7 +548,7 @@ def _heading_above(element: etree._Element, outlined: AbstractSet[str]) -> str:
         outermost = each
     for paragraph in outermost.itersiblings(f"{W}p", preceding=True):
         if _style(paragraph) in outlined:
-            return _words(paragraph).strip()
+            return words_of(paragraph).strip()
     return ""
 
 
@@ -462,8 +557,8 @@ def _style(paragraph: etree._Element) -> str:
     return "" if style is None else str(style.get(f"{W}val"))
 
 
-def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
-    """Raise `Misconfigured` for tags in parts that are not rendered, such as comments."""
+def refuse_tags_elsewhere(package: Package, rendered: AbstractSet[str]) -> None:
+    """Raise `Flaw` for tags in parts that are not rendered, such as comments."""
     for name, tree in package.trees.items():
         if name in rendered or name == package.core:
             continue
@@ -475,37 +570,47 @@ def refuse_tags_elsewhere(package: Package, rendered: set[str]) -> None:
         )
         words = "".join(str(text) for text in tree.itertext())
         if found := BRACES.search(words) or BRACES.search(words := values):
-            place = named(name)
+            place = Place(said=named(name), part=name, element=_holding(tree, found[0]))
             if name.endswith(".rels"):
-                place = f"the address of a link in {named(source_of(name))}"
+                source = source_of(name)
+                place = Place(said=f"the address of a link in {named(source)}", part=source)
+            near = short(words[max(found.start() - 20, 0) :])
             with one_thing():
-                raise Misconfigured(
-                    f"The template has a tag in {place} (near"
-                    f" “{short(words[max(found.start() - 20, 0) :])}”), where it would be printed"
-                    " as it stands; take it out there. Tags work in the body, headers, footers and"
-                    " footnotes."
+                raise Flaw(
+                    Kind.MISPLACED_TAG,
+                    "The template has a tag",
+                    "take it out there. Tags work in the body, headers, footers and footnotes",
+                    place=place,
+                    rest=f" (near “{near}”), where it would be printed as it stands",
                 )
 
 
-def refuse_tag_named_styles(package: Package, rendered: set[str]) -> None:
-    """Raise `Misconfigured` for styles in use that would spoil the PDF for screen readers."""
-    used = {
-        each.get(f"{W}val")
-        for name in rendered
-        for each in package.trees[name].iter(f"{W}pStyle", f"{W}rStyle", f"{W}tblStyle")
-    }
+def _holding(tree: etree._Element, brace: str) -> etree._Element | None:
+    """The first element whose own text has a brace in it."""
+    return next((each for each in tree.iter(etree.Element) if brace in (each.text or "")), None)
+
+
+def refuse_tag_named_styles(package: Package, rendered: AbstractSet[str]) -> None:
+    """Raise `Flaw` for styles in use that would spoil the PDF for screen readers."""
+    used: dict[str | None, tuple[str, etree._Element]] = {}
+    for name in rendered:
+        for each in package.trees[name].iter(f"{W}pStyle", f"{W}rStyle", f"{W}tblStyle"):
+            used.setdefault(each.get(f"{W}val"), (name, each))
     for name, kind in package.types.items():
         if kind != f"{WORD_TYPE}styles+xml":
             continue
         for style in package.trees[name].iter(f"{W}style"):
             shown = style.find(f"{W}name")
             words = "" if shown is None else str(shown.get(f"{W}val"))
-            if style.get(f"{W}styleId") in used and _TAG_NAME.fullmatch(words):
+            first = used.get(style.get(f"{W}styleId"))
+            if first is not None and _TAG_NAME.fullmatch(words):
                 with one_thing():
-                    raise Misconfigured(
+                    raise Flaw(
+                        Kind.STYLE,
                         f"The template's style “{words}” has the name of a PDF tag, which it would"
-                        " redefine for screen readers; give the style another name (Home > Styles >"
-                        " Modify)."
+                        " redefine for screen readers",
+                        "give the style another name (Home > Styles > Modify)",
+                        place=Place(said="", part=first[0], element=first[1]),
                     )
 
 

@@ -4,16 +4,16 @@ from typing import Final
 
 from lxml import etree
 
-from pipeline.errors import Misconfigured
+from pipeline.template.flaw import Flaw, Kind, Place
 from pipeline.template.needs import end_of
-from pipeline.template.vocabulary import PERCENT, RING, TWELVE_O_CLOCK, meant
+from pipeline.template.vocabulary import PERCENT, RING, TWELVE_O_CLOCK, meant, near_misses
 
 _WPS: Final = "{http://schemas.microsoft.com/office/word/2010/wordprocessingShape}"
 _A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 
 
-def bind_ring(drawing: etree._Element, number: int, place: str, names: frozenset[str]) -> str:
+def bind_ring(drawing: etree._Element, number: int, place: Place, names: frozenset[str]) -> str:
     """Mark what a letter changes in a ring; return the name of the figure it shows.
 
     In the file a ring holds real angles, so that Word can draw it. Marks, not tags, are set here:
@@ -25,10 +25,13 @@ def bind_ring(drawing: etree._Element, number: int, place: str, names: frozenset
         figures = sorted(
             each.removesuffix(f".{PERCENT}") for each in names if each.endswith(f".{PERCENT}")
         )
-        raise Misconfigured(
-            f"The template's drawing “{name}” in {place} is bound to no"
-            f" figure{meant(figure, figures)} Rename it in Word's selection pane (Layout >"
-            f" Selection Pane) to {' or '.join(f'“{RING}{each}”' for each in figures)}."
+        raise Flaw(
+            Kind.RING,
+            f"The template's drawing “{name}”",
+            "rename it in the selection pane (Layout > Selection Pane) to"
+            f" {' or '.join(f'“{RING}{each}”' for each in figures)}",
+            place=place,
+            rest=f" is bound to no figure{meant(near_misses(figure, figures)).removesuffix('.')}",
         )
     holder = drawing.getparent()
     arcs = (
@@ -47,9 +50,12 @@ def bind_ring(drawing: etree._Element, number: int, place: str, names: frozenset
         else {str(each.get("name")): each for each in geometry.iter(f"{_A}gd")}
     )
     if geometry is None or not {"adj1", "adj2", "adj3"} <= angles.keys():
-        raise Misconfigured(
-            f"The template's drawing “{name}” in {place} must hold one Block Arc shape, moved from"
-            " its first form by its handles; copy a ring from an earlier template."
+        raise Flaw(
+            Kind.RING,
+            f"The template's drawing “{name}”",
+            "copy a ring from an earlier template",
+            place=place,
+            rest=" must hold one Block Arc shape, moved from its first form by its handles",
         )
     _drop_fallback(drawing)
     angles["adj1"].set("fmla", f"val {TWELVE_O_CLOCK}")

@@ -1,20 +1,29 @@
 """What tags may say: print a field, choose with `if`, repeat with `for`, and nothing else."""
 
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from jinja2 import TemplateSyntaxError, nodes
 from lxml import etree
 
-from pipeline.errors import Misconfigured
+from pipeline.template.flaw import Flaw, Flaws, Kind, Place
 from pipeline.template.needs import UNPRINTABLE, Needs
-from pipeline.template.noting import is_noting
+from pipeline.template.noting import one_thing
 from pipeline.template.package import words_around
 from pipeline.template.parts import Part
 from pipeline.template.stamping import environment
-from pipeline.template.vocabulary import BRACES, CHOICES, LISTS, PERCENT, RING, W, meant, short
+from pipeline.template.vocabulary import (
+    BRACES,
+    CHOICES,
+    LISTS,
+    PERCENT,
+    RING,
+    W,
+    meant,
+    near_misses,
+)
 
 _MARKUP: Final = re.compile(r"<(/?)([\w:.-]+)(?:\s[^<>]*?)?(/?)>")
 _NO_WORDS_IN: Final = tuple(
@@ -30,62 +39,112 @@ _LOOP: Final = frozenset({"first", "last", "index", "length"})
 _COMPARISONS: Final = frozenset({"eq", "ne"})
 # Python's own limits are about 20 blocks and 200 brackets; people lose track long before.
 _DEEPEST: Final = 60
+TOO_MUCH: Final = (RecursionError, ValueError, OverflowError)  # brackets, enormous numbers
 _MOST_FAULTS: Final = 20
-_LONGEST: Final = 1000
+LONGEST: Final = 1000
 _INSTEAD: Final = "write only {{ field }}, {% if field %} and {% for each in list %}"
 
 
 def _parsed(part: Part) -> nodes.Template:
     for found in re.finditer(r"\{\{.*?\}\}|\{%.*?%\}", part.source):
-        if len(found[0]) > _LONGEST:
+        if len(found[0]) > LONGEST:
             line = part.source.count("\n", 0, found.start()) + 1
-            raise Misconfigured(
-                f"In {part.at(line)}: the tag is longer than {_LONGEST} characters; {_INSTEAD}."
-            )
+            raise too_long(part.at(line))
     try:
         tree = environment(escape=True).parse(part.source)
     except TemplateSyntaxError as error:
         lineno = _opened_at(part.source) if "looking for" in str(error) else error.lineno
-        raise Misconfigured(
-            f"In {part.at(lineno)}: the tag cannot be understood. {_in_our_words(error)}"
-        ) from error
-    except (RecursionError, ValueError, OverflowError) as error:  # brackets, enormous numbers
-        raise Misconfigured(
-            f"In {part.place}: too many brackets or too many {{% if %}} stand within one another,"
-            f" or a number is too large; {_INSTEAD}."
-        ) from error
+        raise not_understood(error, part.at(lineno)) from error
+    except TOO_MUCH as error:
+        raise too_deep(Place(said=part.place, part=part.name)) from error
     waiting: list[tuple[nodes.Node, int]] = [(tree, 0)]
     while waiting:
         node, depth = waiting.pop()
         if depth > _DEEPEST:
-            raise Misconfigured(
-                f"In {part.at(node.lineno)}: too much stands within one another here; use fewer"
-                " {% if %} within {% if %}, and shorter tags."
+            raise Flaw(
+                Kind.TAG,
+                "too much stands within one another here",
+                "use fewer {% if %} within {% if %}, and shorter tags",
+                place=part.at(node.lineno),
             )
         waiting += ((child, depth + 1) for child in node.iter_child_nodes())
     return tree
 
 
+def too_long(place: Place) -> Flaw:
+    """Of a tag that no letter needs."""
+    return Flaw(Kind.TAG, f"the tag is longer than {LONGEST} characters", _INSTEAD, place=place)
+
+
+def too_deep(place: Place) -> Flaw:
+    """Of brackets, or a number, beyond what can be read."""
+    return Flaw(
+        Kind.TAG,
+        "too many brackets or too many {% if %} stand within one another, or a number is too large",
+        _INSTEAD,
+        place=place,
+    )
+
+
+def not_understood(error: TemplateSyntaxError, place: Place) -> Flaw:
+    """Of a tag that is none of the language's."""
+    words = str(error.message).rstrip(".")
+    if "looking for" in words:
+        return not_ended(place)
+    return Flaw(
+        Kind.TAG,
+        f"the tag cannot be understood. {words[:1].upper()}{words[1:]}",
+        _INSTEAD,
+        place=place,
+    )
+
+
+def not_ended(place: Place) -> Flaw:
+    """Of an `if` or `for` without its end."""
+    return Flaw(
+        Kind.UNCLOSED_TAG,
+        "the tag cannot be understood. It is opened but its {% endif %} or {% endfor %} is missing",
+        "write that where it ends",
+        place=place,
+    )
+
+
+def uneven(place: Place) -> Flaw:
+    """Of an `if` or `for` that would take half a paragraph with it."""
+    return Flaw(
+        Kind.MISPLACED_TAG,
+        "what this tag switches on or repeats begins in one kind of place and ends in another",
+        "use {%p %} for both ends of it (each in a paragraph of its own), or for neither",
+        place=place,
+    )
+
+
 def checked(part: Part, names: frozenset[str]) -> Needs:
     """See that a part's tags are permitted, use known names, and leave the document whole."""
     tree = _parsed(part)
-    reader = _Reader(part=part, names=names)
+    reader = Reader(names=names, at=part.at)
     reader.read(tree)
-    if reader.faults:
-        raise Misconfigured("\n".join(dict.fromkeys(reader.faults)))
+    if reader.wrongs:
+        wrongs = reader.wrongs[:_MOST_FAULTS]
+        raise Flaws([each.flaw(part.at(each.line)) for each in wrongs])
     whole = _outline(tree, part)
+    place = Place(said=part.place, part=part.name)
     try:
         result = etree.fromstring(whole, etree.XMLParser(resolve_entities=False))
     except etree.XMLSyntaxError as error:
-        raise Misconfigured(
-            f"In {part.place}: the tags leave a damaged document ({error}); give each"
-            " {%p if %} and {%p for %} a paragraph of its own."
+        raise Flaw(
+            Kind.MISPLACED_TAG,
+            f"the tags leave a damaged document ({error})",
+            "give each {%p if %} and {%p for %} a paragraph of its own",
+            place=place,
         ) from error
     for each in result.iter(*_NO_WORDS_IN):
         if any((words or "").strip() for words in (each.text, *(child.tail for child in each))):
-            raise Misconfigured(
-                f"In {part.place}, at “{short(words_around(each))}”: a tag prints where Word"
-                " shows no text; write it within a paragraph's words."
+            raise Flaw(
+                Kind.MISPLACED_TAG,
+                "a tag prints where Word shows no text",
+                "write it within a paragraph's words",
+                place=replace(place, words=words_around(each)),
             )
     _try_tables(whole, part)
     return Needs(
@@ -96,57 +155,47 @@ def checked(part: Part, names: frozenset[str]) -> Needs:
     )
 
 
-def unknown_names(part: Part, names: frozenset[str]) -> list[str]:
-    """What names in a part's tags are no fields, each tag looked at alone; a sentence for each.
+def refuse_incomplete(
+    printed: Collection[str], drawn: Collection[str], must: Collection[str]
+) -> None:
+    """Raise `Flaw` for a template whose pages do not show what `must` names.
 
-    For a part whose tags cannot be read together; what a loop calls its own is taken to be known.
+    `printed` are the fields that they print, and `drawn` the figures that have a ring.
     """
-    found: list[str] = []
-    loops = frozenset(re.findall(r"\{%[-+]?\s*for\s+(\w+)\s+in\b", part.source)) | {"loop"}
-    for tag in re.finditer(r"\{\{(.*?)\}\}|\{%[-+]?\s*(?:if|elif)\s+(.*?)%\}", part.source):
-        words = re.sub(r"<[^>]*>", "", tag[1] or tag[2] or "").strip().rstrip("-+")
-        line = part.source.count("\n", 0, tag.start()) + 1
-        try:
-            tree = environment(escape=True).parse(f"{{% if {words} %}}{{% endif %}}")
-        except (TemplateSyntaxError, RecursionError, ValueError, OverflowError):
-            continue  # said already, with its place
-        reader = _Reader(part=part, names=names)
-        reader.read(tree, loops)
-        start = f"In {part.at(1)}: "  # where the one tag that was read began
-        found += [f"In {part.at(line)}: {one.removeprefix(start)}" for one in reader.faults]
-    return list(dict.fromkeys(found))
-
-
-def refuse_incomplete(needs: Needs, must: Collection[str]) -> None:
-    """Raise `Misconfigured` for a template whose pages do not show what `must` names."""
     rings = sorted(
         figure
         for each in must
         if each.endswith(f".{PERCENT}")
-        and (figure := each.removesuffix(f".{PERCENT}")) not in needs.rings
+        and (figure := each.removesuffix(f".{PERCENT}")) not in drawn
     )
     missing = sorted(
-        each for each in must if not each.endswith(f".{PERCENT}") and each not in needs.printed
+        each for each in must if not each.endswith(f".{PERCENT}") and each not in printed
     )
-    if must and not needs.printed:
-        raise Misconfigured(
-            "The template has no field in its pages, so that every letter would be the same; write"
-            " fields such as {{ authority }} where a letter differs, or take an earlier copy."
+    if must and not printed:
+        raise Flaw(
+            Kind.NOT_SHOWN,
+            "The template has no field in its pages, so that every letter would be the same",
+            "write fields such as {{ authority }} where a letter differs, or take an earlier copy",
         )
     if rings:
-        raise Misconfigured(
-            "The template has no drawing named"
-            f" {' and none named '.join(f'“{RING}{each}”' for each in rings)} in its pages, so"
-            " that the panel would show no figure; copy a ring from an earlier copy of the file,"
-            " and name it so (Layout > Selection Pane)."
-        )
+        with one_thing():
+            raise Flaw(
+                Kind.NOT_SHOWN,
+                "The template has no drawing named"
+                f" {' and none named '.join(f'“{RING}{each}”' for each in rings)} in its pages, so"
+                " that the panel would show no figure",
+                "copy a ring from an earlier copy of the file, and name it so (Layout > Selection"
+                " Pane)",
+            )
     if missing:
         tags = ", ".join(f"{{{{ {each} }}}}" for each in missing)
-        raise Misconfigured(
-            f"The template's pages do not print {tags}, which is looked for in each PDF, so that"
-            " every letter would be a fault; write it where it belongs: in the body, and for a"
-            " figure in its panel."
-        )
+        with one_thing():
+            raise Flaw(
+                Kind.NOT_SHOWN,
+                f"The template's pages do not print {tags}, which is looked for in each PDF, so"
+                " that every letter would be a fault",
+                "write it where it belongs: in the body, and for a figure in its panel",
+            )
 
 
 def _try_tables(whole: str, part: Part) -> None:
@@ -156,19 +205,13 @@ def _try_tables(whole: str, part: Part) -> None:
     try:
         part.listings.fix_tables(whole)
     except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise Misconfigured(
+        raise Flaw(
+            Kind.TABLE,
             f"The template has a damaged table in {part.place}: its columns have no widths, or no"
-            " numbers for them; make the table anew in Word (Insert > Table)."
+            " numbers for them",
+            "make the table anew in Word (Insert > Table)",
+            place=Place(said="", part=part.name),
         ) from error
-
-
-def _in_our_words(error: TemplateSyntaxError) -> str:
-    words = str(error.message).rstrip(".")
-    if "looking for" in words:
-        return (
-            "It is opened but its {% endif %} or {% endfor %} is missing; write that where it ends."
-        )
-    return f"{words[:1].upper()}{words[1:]}; {_INSTEAD}."
 
 
 def _opened_at(source: str) -> int | None:
@@ -186,18 +229,43 @@ def _opened_at(source: str) -> int | None:
     return opened[-1] if opened else None
 
 
-@dataclass(slots=True, kw_only=True)
-class _Reader:
-    """Walks a part's tags, noting the fields they use and what they may not do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrong:
+    """What a tag may not do: the line of it, why, and what to do; `name` is no field, if any."""
 
-    part: Part
+    line: int
+    what: str
+    mend: str
+    name: str = ""
+    near: tuple[str, ...] = ()
+
+    def flaw(self, place: Place) -> Flaw:
+        """The same of a place."""
+        if not self.name:
+            return Flaw(Kind.TAG, self.what, self.mend, place=place)
+        fields = " or ".join(f"{{{{ {each} }}}}" for each in self.near)
+        advice = f"write {fields}" if fields else "write one of the fields in docs/template.md"
+        return Flaw(
+            Kind.UNKNOWN_FIELD, self.what, place=place, advice=f"{advice}, or take the tag out"
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Reader:
+    """Walks tags, noting the fields they use and what they may not do.
+
+    `names` are the fields that there are; `at` answers the place of a line.
+    """
+
     names: frozenset[str]
+    at: Callable[[int], Place]
     printed: dict[str, str] = field(default_factory=dict)
     repeated: dict[str, str] = field(default_factory=dict)
     tested: dict[str, str] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    wrongs: list[Wrong] = field(default_factory=list)
 
     def read(self, node: nodes.Node, bound: frozenset[str] = frozenset()) -> None:
+        """Note what is in a node; `bound` are the names that a loop around it has given."""
         match node:
             case nodes.Output():
                 for printed in node.nodes:
@@ -232,7 +300,9 @@ class _Reader:
                 self.read(test, bound)
                 self._printed(first, bound)
                 if second is None:
-                    self._refuse(node, 'an if within {{ }} needs its else, such as else "".')
+                    self._refuse(
+                        node, 'an if within {{ }} needs its else; write it, such as else "".'
+                    )
                 else:
                     self._printed(second, bound)
             case _:
@@ -282,10 +352,18 @@ class _Reader:
             len(steps) == 1 and f"{top.name}.*" in self.names and not steps[0].startswith("_")
         ):
             if name not in noted:
-                noted[name] = self.part.at(node.lineno)
+                noted[name] = str(self.at(node.lineno))
             return
-        known = sorted(each for each in self.names if not each.endswith("*"))
-        self._refuse(node, f"there is no field {name}{meant(name, known)}")
+        near = near_misses(name, sorted(each for each in self.names if not each.endswith("*")))
+        self.wrongs.append(
+            Wrong(
+                line=node.lineno,
+                what=f"there is no field {name}{meant(near).removesuffix('.')}",
+                mend="",
+                name=name,
+                near=near,
+            )
+        )
 
     def _unfit(self, node: nodes.Node, name: str, *, repeated: bool) -> bool:
         """Say that a list is printed, or that what is none is repeated."""
@@ -294,27 +372,29 @@ class _Reader:
         if not repeated and name in LISTS:
             self._refuse(
                 node,
-                f"{name} is a list and cannot be printed; write {{%p for each in {name} %}},"
-                " {{ each }} and {%p endfor %}, each in a paragraph of its own.",
+                f"the field {name} is a list and cannot be printed; write"
+                f" {{%p for each in {name} %}}, {{{{ each }}}} and {{%p endfor %}}, each in a paragraph of"
+                " its own.",
             )
         elif not repeated and name.rpartition(".")[2] in CHOICES:
             self._refuse(
                 node,
-                f"{name} is true or false and cannot be printed; ask it with {{% if {name} %}}.",
+                f"the field {name} is true or false and cannot be printed; ask it with"
+                f" {{% if {name} %}}.",
             )
         elif repeated and name not in LISTS:
             self._refuse(
                 node,
-                f"{name} is no list and cannot be repeated; the lists are"
-                f" {', '.join(sorted(LISTS & self.names))}.",
+                f"the field {name} is no list and cannot be repeated; repeat one of the lists,"
+                f" which are {', '.join(sorted(LISTS & self.names))}.",
             )
         else:
             return False
         return True
 
     def _refuse(self, node: nodes.Node, why: str) -> None:
-        if len(self.faults) < _MOST_FAULTS or is_noting():
-            self.faults.append(f"In {self.part.at(node.lineno)}: {why}")
+        what, _, mend = why.rpartition("; ")
+        self.wrongs.append(Wrong(line=node.lineno, what=what, mend=mend.removesuffix(".")))
 
 
 def _outline(tree: nodes.Template, part: Part) -> str:
@@ -326,11 +406,7 @@ def _outline(tree: nodes.Template, part: Part) -> str:
     def branch(node: nodes.Node, children: Iterable[nodes.Node]) -> str:
         words = text(children)
         if not _leaves_whole(words):
-            raise Misconfigured(
-                f"In {part.at(node.lineno)}: what this tag switches on or repeats begins in one"
-                " kind of place and ends in another; use {%p %} for both ends of it (each in a"
-                " paragraph of its own), or for neither."
-            )
+            raise uneven(part.at(node.lineno))
         return words
 
     def one(node: nodes.Node) -> str:

@@ -19,6 +19,8 @@ LISTS: Final = frozenset({"address_lines", "remarks", "signatory_posts"})
 """The fields that are lists: to be repeated, not printed."""
 CHOICES: Final = frozenset({"rated", "compared"})
 """What of a figure is true or false: to be asked, not printed."""
+CURLY: Final = re.compile("[‘’“”]")
+_STRAIGHT: Final = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"'})
 
 # Programs name a document's parts alike; the name is only for people here.
 _PLACES: Final = {
@@ -56,14 +58,23 @@ def spot(place: str, *, heading: str = "", words: str = "") -> str:
     return f"{place}{under}{at}"
 
 
-def meant(name: str, known: Collection[str]) -> str:
-    """Return what was perhaps meant, as the end of a sentence."""
+def near_misses(name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return what was perhaps meant, the likeliest first, three at most."""
     below = [each for each in known if each.startswith(f"{name}.")]
-    near = below or difflib.get_close_matches(name, known, n=3)
-    return f"; did you mean {' or '.join(near[:3])}?" if near else "."
+    return tuple((below or difflib.get_close_matches(name, known, n=3))[:3])
+
+
+def meant(near: Collection[str]) -> str:
+    """Return what was perhaps meant, as the end of a sentence."""
+    return f"; did you mean {' or '.join(near)}?" if near else "."
 
 
 def short(words: str, width: int = 70) -> str:
     """Return the words on one line, cut to a length that fits a sentence."""
     words = " ".join(words.split())
     return words if len(words) <= width else f"{words[: width - 1].rstrip()}…"
+
+
+def curly_made_straight(words: str) -> str:
+    """Return a text with straight quotes in its tags: Word turns them as they are typed."""
+    return TAG.sub(lambda found: found[0].translate(_STRAIGHT), words)
