@@ -74,8 +74,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server that lives as long as the test session."""
-    with running_postgres() as server:
+    """A PostgreSQL server that lives as long as the test session, and no power cut is tried on."""
+    with running_postgres(survives_power_cut=False) as server:
         yield server
 
 

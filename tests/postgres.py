@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests: private, on loopback, with fsync on.
+"""A real PostgreSQL server for the tests: private, on loopback.
 
 The machine's own server programs are used where they are installed, else the ones from PyPI.
 PostgreSQL will not run as root, so root's server runs as another user, from a copy that this user
@@ -50,8 +50,13 @@ class PostgresServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """Start a server with an empty cluster; stop it and remove everything afterwards."""
+def running_postgres(*, survives_power_cut: bool = True) -> Iterator[PostgresServer]:
+    """Start a server with an empty cluster; stop it and remove everything afterwards.
+
+    Without `survives_power_cut` it does not wait for the disk. All else holds, also that nothing
+    committed is lost when programs are killed, the server itself included: what it has written is
+    the kernel's by then.
+    """
     folder = Path(tempfile.mkdtemp(prefix="letters-postgres-"))
     try:
         programs = _programs(folder)
@@ -81,7 +86,8 @@ def running_postgres() -> Iterator[PostgresServer]:
             [
                 programs / "postgres",
                 *("-D", data, "-p", str(port), "-h", "127.0.0.1", "-k", ""),
-                *("-c", "fsync=on", "-c", "max_connections=60"),
+                *("-c", f"fsync={'on' if survives_power_cut else 'off'}"),
+                *("-c", "max_connections=60"),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from pipeline import migrate
-from pipeline.database import Database
 from tests.crash.scene import Scene, set_scene
 from tests.crash.worker import Nursery, running_nursery
 from tests.postfix import Postfix, running_postfix
@@ -28,16 +26,6 @@ def nursery() -> Iterator[Nursery]:
     """A nursery that lives as long as the test session."""
     with running_nursery() as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite ledger to copy."""
-    path = tmp_path_factory.mktemp("migrated") / "letters.db"
-    db = Database(f"sqlite:///{path}")
-    migrate.upgrade(db)
-    db.close()
-    return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
