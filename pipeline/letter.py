@@ -4,6 +4,8 @@
 returns is frozen in the ledger before anything is rendered, so a letter can be made again from it.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -70,6 +72,12 @@ CASES: Mapping[str, Sequence[str]] = {
 }
 """What may be enclosed, a workbook for each, and its columns in the statistics; the last says whose
 a row is and is not printed."""
+
+
+def digest_of(cases: Sequence[Sequence[Any]]) -> str:
+    """The SHA-256 in hex of rows to enclose, the same for the same rows however they are kept."""
+    return hashlib.sha256(json.dumps([list(one) for one in cases]).encode("ascii")).hexdigest()
+
 
 MERGE_FIELDS: Mapping[str, str] = {
     "letter_date": "the date of the letter, e.g. 22 July 2020",

@@ -75,7 +75,7 @@ class Preparer:
             docx_sha256 = hashlib.sha256(docx).hexdigest()
             pdf = finish(self.converter.convert(docx), created=self.dated, seed=docx_sha256)
             proof = prove(pdf, self._expected(letter.fields), self.names)
-            books = _workbooks(letter) if letter.cases else {}
+            books = workbooks(letter) if letter.cases else {}
         except LetterFault as fault:
             return Faulted(letter_id=letter.id, reason=str(fault))
         sha256 = hashlib.sha256(pdf).hexdigest()
@@ -135,11 +135,19 @@ class Preparer:
         )
 
 
-def _workbooks(letter: FrozenLetter) -> dict[str, bytes]:
-    """What goes with the letter, by what it is."""
+def workbooks(letter: FrozenLetter) -> dict[str, bytes]:
+    """What goes with the letter, by what it is; each proved.
+
+    Raises LetterFault where the cases are not those that were frozen, or cannot be enclosed.
+    """
     from pipeline import workbook  # which editions that enclose nothing need not wait for
 
-    return {
-        kind: workbook.made(kind, letter.authority_code, letter.fields, cases)
-        for kind, cases in letter.cases.items()
-    }
+    books = {}
+    for kind, cases in letter.cases.items():
+        books[kind] = workbook.made(kind, letter.authority_code, letter.fields, cases.rows)
+        if not cases.is_whole:
+            raise LetterFault(
+                f"The {kind} to be enclosed are not those that were frozen with the letter: "
+                "somebody has changed the ledger. Nothing of them is sent; begin the run anew."
+            )
+    return books

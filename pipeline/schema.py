@@ -328,6 +328,7 @@ enclosures = sa.Table(
     sa.Column("letter_id", sa.ForeignKey("letters.id"), nullable=False),
     sa.Column("kind", sa.String(20), nullable=False),
     sa.Column("cases", sa.JSON, nullable=False),  # the rows, frozen when the run was opened
+    sa.Column("cases_sha256", sa.String(64), nullable=False),  # by which a change is noticed
     sa.Column("file", sa.Text),  # name within the archive
     sa.Column("sha256", sa.String(64)),
     sa.UniqueConstraint("letter_id", "kind"),

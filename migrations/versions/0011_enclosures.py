@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("letter_id", ID, nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("cases", sa.JSON(), nullable=False),
+        sa.Column("cases_sha256", sa.String(length=64), nullable=False),
         sa.Column("file", sa.Text(), nullable=True),
         sa.Column("sha256", sa.String(length=64), nullable=True),
         sa.CheckConstraint("kind IN ('decisions', 'compliance')", name=op.f("ck_enclosures_kind")),

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.errors import LetterFault
-from pipeline.letter import CASES, Letter
+from pipeline.letter import CASES, Letter, digest_of
 
 _RECORD = (
     sa.update(schema.enclosures)
@@ -19,6 +19,19 @@ _RECORD = (
     )
     .values(file=sa.bindparam("name"), sha256=sa.bindparam("digest"))
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cases:
+    """The rows to enclose as they were frozen, and the SHA-256 that they had then."""
+
+    rows: Sequence[Sequence[Any]]
+    sha256: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether they are what they were."""
+        return digest_of(self.rows) == self.sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,27 +66,34 @@ def insert_one(connection: sa.Connection, letter_id: int, letter: Letter) -> Non
 
 def _insert(connection: sa.Connection, letters: Mapping[int, Letter]) -> None:
     rows = [
-        {"letter_id": id_, "kind": kind, "cases": [list(one) for one in cases]}
+        {"letter_id": id_, "kind": kind, "cases": one.rows, "cases_sha256": one.sha256}
         for id_, letter in letters.items()
-        for kind, cases in letter.enclosures.items()
+        for kind, one in cases_of(letter).items()
     ]
     if rows:
         connection.execute(sa.insert(schema.enclosures), rows)
 
 
-def cases(
-    connection: sa.Connection, letters: Collection[int]
-) -> dict[int, dict[str, list[list[Any]]]]:
+def cases(connection: sa.Connection, letters: Collection[int]) -> dict[int, dict[str, Cases]]:
     """What goes with each of these letters (by id), by what it is."""
     e = schema.enclosures
-    found: dict[int, dict[str, list[list[Any]]]] = {}
+    found: dict[int, dict[str, Cases]] = {}
     for row in connection.execute(
-        sa.select(e.c.letter_id, e.c.kind, e.c.cases)
+        sa.select(e.c.letter_id, e.c.kind, e.c.cases, e.c.cases_sha256)
         .where(e.c.letter_id.in_(letters))
         .order_by(e.c.id)
     ):
-        found.setdefault(row.letter_id, {})[row.kind] = row.cases
+        one = Cases(rows=row.cases, sha256=row.cases_sha256)
+        found.setdefault(row.letter_id, {})[row.kind] = one
     return found
+
+
+def cases_of(letter: Letter) -> dict[str, Cases]:
+    """What goes with a letter that was composed just now, by what it is."""
+    return {
+        kind: Cases(rows=[list(one) for one in rows], sha256=digest_of(rows))
+        for kind, rows in letter.enclosures.items()
+    }
 
 
 def record(connection: sa.Connection, made: Collection[tuple[int, Collection[Enclosed]]]) -> None:

@@ -11,7 +11,7 @@ from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import Mode
 from pipeline.ledger import enclosures
-from pipeline.ledger.enclosures import Enclosed
+from pipeline.ledger.enclosures import Cases, Enclosed
 from pipeline.schema import Event, Stage
 
 _CHUNK = 200
@@ -30,7 +30,7 @@ class FrozenLetter:
     authority_code: str
     authority_name: str
     fields: Mapping[str, Any]
-    cases: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
+    cases: Mapping[str, Cases] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,7 @@ def other_cases(db: Database, old: Any, letter: Letter) -> bool:
     """Whether other cases would be enclosed with the letter than with the old one (its row)."""
     with db.read() as connection:
         before = enclosures.cases(connection, [old.id]).get(old.id, {})
-    return before != {kind: [list(one) for one in some] for kind, some in letter.enclosures.items()}
+    return before != enclosures.cases_of(letter)
 
 
 def make(
@@ -138,7 +138,7 @@ def make(
         authority_code=old.authority_code,
         authority_name=letter.authority_name,
         fields=letter.fields,
-        cases=letter.enclosures,
+        cases=enclosures.cases_of(letter),
     )
 
 

@@ -5,7 +5,6 @@ import io
 import stat
 from pathlib import Path
 
-import openpyxl  # type: ignore[import-untyped]
 import pypdfium2  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
@@ -149,32 +148,3 @@ def test_a_test_that_cannot_be_meant_is_refused(
     refused = prepared.letters("test", "2020", *arguments, expect=2).stderr
     assert said in " ".join(refused.split())
     assert prepared.mail() == []
-
-
-def test_workbooks_are_enclosed_where_the_edition_says_so(site: Site, tmp_path: Path) -> None:
-    def enclosing(tables: dict[str, list[dict[str, str]]]) -> None:
-        for row in tables["editions"]:
-            row["enclosures"] = '["decisions"]'
-
-    site.letters("import", str(part_of_the_sample(tmp_path / "data", [STEVENAGE], enclosing)))
-    site.letters("run", "2020")
-    [mail, _] = [one.message for one in site.mail()]
-    pdf, book = mail.iter_attachments()
-    assert pdf.get_content_type() == "application/pdf"
-    assert book.get_filename() == "Decisions 2020 - Stevenage Borough Council.xlsx"
-    sheet = openpyxl.load_workbook(io.BytesIO(book.get_content())).active
-    references = [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
-    shown = site.json("show", STEVENAGE)
-    [enclosed] = shown["enclosures"]
-    assert (site.archive / enclosed["file"]).read_bytes() == book.get_content()
-    with (tmp_path / "data" / "decisions.csv").open(encoding="utf-8-sig") as file:
-        own = [
-            row["case_reference"]
-            for row in csv.DictReader(file)
-            if row["authority_code"] == STEVENAGE
-            and "2019-04-01" <= row["decided_on"] <= "2020-03-31"
-        ]
-    assert sorted(references) == sorted(own)
-    assert "1 enclosure (.xlsx), whole" in " ".join(site.letters("verify", "2020").stdout.split())
-    (site.archive / enclosed["file"]).unlink()
-    assert enclosed["file"] in site.letters("verify", "2020", expect=1).stdout

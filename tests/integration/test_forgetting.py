@@ -1066,7 +1066,7 @@ authorities.code authorities.name authorities.kind authorities.noun authorities.
 decisions.case_reference decisions.authority_code decisions.category decisions.outcome
 compliance.case_reference compliance.authority_code compliance.outcome
 editions.signatory editions.signatory_posts editions.facts editions.copied_roles
-editions.enclosures enclosures.kind enclosures.file enclosures.sha256
+editions.enclosures enclosures.kind enclosures.file enclosures.sha256 enclosures.cases_sha256
 published_averages.kind published_averages.measure
 runs.opened_by runs.edition runs.template_sha256 runs.wording runs.paused_by runs.forgotten_by
 letters.authority_code letters.authority_name letters.kind letters.figures letters.faulted_in
