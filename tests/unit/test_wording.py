@@ -90,7 +90,11 @@ class _Reader(HTMLParser):
 
 
 def test_the_shipped_html_says_the_same_and_fetches_nothing() -> None:
-    said = ({}, {"succession": "This letter is about X. Y took over."}, {"enclosures": "A list."})
+    said: tuple[dict[str, str], ...] = (
+        {},
+        {"succession": "This letter is about X. Y took over."},
+        {"enclosures": "A list."},
+    )
     for fields in ({**FIELDS, **one} for one in said):
         wording = render(read_wording(SHIPPED), fields)
         reader = _Reader()
