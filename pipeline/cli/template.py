@@ -113,15 +113,8 @@ def versions(
 
     Example: letters template versions 2020 --save ~/Documents
     """
-    settings = settings_now()
-    folder = None if save is None else save.expanduser()
-    found: list[Version] = []
-    with bootstrap.pipeline(settings, writes=False) as pipeline:
-        current: dict[int, str] = {}
-        for one in templates.pinned(pipeline.ledger, year):
-            if one.year not in current:
-                current[one.year] = _current(pipeline, one.year)
-            found.append(_version(pipeline, one, current[one.year], folder))
+    with bootstrap.pipeline(settings_now(), writes=False) as pipeline:
+        found = kept(pipeline, year, None if save is None else save.expanduser())
     if as_json:
         print_json({"versions": [version_facts(one) for one in found]})
     else:
@@ -170,6 +163,8 @@ def _of_message(ours: Stationery, fields: Collection[str]) -> Iterator[Fault]:
             place = f"{Path(found[1]).name}, line {found[2]}" if found else "the message"
             said = found[3] if found else line
             what, _, mend = said.rpartition("; ")
+            if mend.startswith("did you mean "):  # then the question belongs to what is wrong
+                what, mend = said, f"write {mend.removeprefix('did you mean ').rstrip('?')} there"
             yield Fault(
                 kind=Kind.MESSAGE,
                 blocking=True,
@@ -190,6 +185,20 @@ def _current(pipeline: run.Pipeline, year: int) -> str:
         return hashlib.sha256(read_template(run.template_of(pipeline, year).template)).hexdigest()
     except LettersError:
         return ""
+
+
+def kept(pipeline: run.Pipeline, year: int | None, folder: Path | None) -> list[Version]:
+    """The template of each run of the year, or of all years; written to `folder` if there is one.
+
+    Raises Refused for a folder that cannot be written to, or that has another file of the name.
+    """
+    current: dict[int, str] = {}
+    found = []
+    for one in templates.pinned(pipeline.ledger, year):
+        if one.year not in current:
+            current[one.year] = _current(pipeline, one.year)
+        found.append(_version(pipeline, one, current[one.year], folder))
+    return found
 
 
 def _version(pipeline: run.Pipeline, one: Pinned, current: str, folder: Path | None) -> Version:

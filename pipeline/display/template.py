@@ -59,7 +59,8 @@ def _print_fault(number: int, one: Fault, said: dict[str, int]) -> None:
     if one.mend:
         before = said.setdefault(one.mend, number)
         mend = one.mend if before == number else f"as in {before}."
-        row(out, "", f"In Word: {_lower(mend)}", width=_WIDTH)
+        there = "To do" if one.where.part == "message" else "In Word"
+        row(out, "", f"{there}: {_lower(mend)}", width=_WIDTH)
 
 
 def where(place: Where) -> str:
@@ -80,7 +81,9 @@ def where(place: Where) -> str:
         steps.append("the heading")
     said = ", ".join(steps)
     words = f": “{place.words}”" if place.words else ""
-    return f"{said[:1].upper()}{said[1:]}{words}"
+    if place.part != "message":  # which begins with a file's name
+        said = f"{said[:1].upper()}{said[1:]}"
+    return f"{said}{words}"
 
 
 def ordinal(number: int) -> str:

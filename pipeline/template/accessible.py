@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from lxml import etree
@@ -27,9 +28,14 @@ _HIGHEST: Final = 9
 
 def inaccessible(package: Package, survey: Survey) -> Iterator[Flaw]:
     """Every such flaw, the parts one after another."""
+    places = {
+        str(each.get(f"{W}name"))
+        for name, _ in rendered_parts(package)
+        for each in package.trees[name].iter(f"{W}bookmarkStart")
+    }
     for name, place in rendered_parts(package):
         tree = package.trees[name]
-        yield from _links(tree)
+        yield from _links(tree, places)
         yield from _characters(tree, name, place, survey)
         if not place.startswith(("the header", "the footer")):  # those are passed over when read
             yield from _pictures(tree)
@@ -41,11 +47,13 @@ def _at(element: etree._Element, value: str = "") -> Place:
     return Place(said="", element=element, value=value)
 
 
-def _links(tree: etree._Element) -> Iterator[Flaw]:
+def _links(tree: etree._Element, places: AbstractSet[str]) -> Iterator[Flaw]:
     for link in tree.iter(f"{W}hyperlink"):
-        leads = link.get(f"{_OFFICE}id") or link.get(f"{W}anchor")
-        if leads and not (link.get(f"{W}tooltip") or "").strip():
-            words = "".join(text.text or "" for text in link.iter(f"{W}t"))
+        words = "".join(text.text or "" for text in link.iter(f"{W}t"))
+        anchor = link.get(f"{W}anchor")
+        if not link.get(f"{_OFFICE}id") and anchor not in {*places, "_top"}:
+            yield _to_nowhere(words, link)  # which comes out as words, so it needs no ScreenTip
+        elif not (link.get(f"{W}tooltip") or "").strip():
             yield _no_tip(words, link)
     for code in tree.iter(f"{W}instrText", f"{W}fldSimple"):
         said = str(code.get(f"{W}instr") or code.text or "")
@@ -60,6 +68,16 @@ def _no_tip(words: str, element: etree._Element) -> Flaw:
         f"the link{which} has no ScreenTip, without which it has no description in the PDF",
         "right-click on the link > Edit Hyperlink > ScreenTip, and say where it leads",
         place=_at(element),
+    )
+
+
+def _to_nowhere(words: str, element: etree._Element) -> Flaw:
+    return Flaw(
+        Kind.LINK,
+        f"the link “{short(words, 40)}” leads to a place that is not in the document any more",
+        "right-click on it > Edit Link > Place in This Document, or Remove Link",
+        place=_at(element),
+        blocking=False,
     )
 
 
@@ -79,8 +97,11 @@ def _pictures(tree: etree._Element) -> Iterator[Flaw]:
     for picture in tree.iter(f"{W}pict"):
         if next(picture.iterancestors(_FALLBACK), None) is None:
             for shape in picture.iterchildren(f"{_VML}*"):
-                kind = etree.QName(shape).localname
-                if kind != "shapetype" and not (shape.get("alt") or "").strip():
+                # An old text box is read as the words in it.
+                told = (shape.get("alt") or "").strip() or shape.find(
+                    f".//{_VML}textbox"
+                ) is not None
+                if not told and etree.QName(shape).localname != "shapetype":
                     yield _no_words(short(shape.get("id", ""), 40), shape)
 
 

@@ -175,7 +175,7 @@ def _split(tag: _Tag) -> Flaw:
 def _in_text(words: str, place: Place, element: etree._Element, index: int) -> Iterator[_Tag]:
     """The tags of a text in their order, those too that begin and do not end."""
     broken = {each.start: each.brace for each in unpaired(words)}
-    found = [(start, start + 2, False) for start, brace in broken.items() if brace == "{%"]
+    found = [(start, start + 2, False) for start, brace in broken.items() if brace in {"{{", "{%"}]
     position = 0
     while match := TAG.search(words, position):
         if match.start() in broken:  # what it runs into may be whole

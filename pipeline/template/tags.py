@@ -373,8 +373,8 @@ class Reader:
             self._refuse(
                 node,
                 f"the field {name} is a list and cannot be printed; write"
-                f" {{%p for each in {name} %}}, {{{{ each }}}} and {{%p endfor %}}, each in a paragraph of"
-                " its own.",
+                f" {{%p for each in {name} %}}, {{{{ each }}}} and {{%p endfor %}}, each in a"
+                " paragraph of its own.",
             )
         elif not repeated and name.rpartition(".")[2] in CHOICES:
             self._refuse(
