@@ -248,8 +248,8 @@ def _written(kind: str, fields: Mapping[str, Any], cases: Sequence[Sequence[Any]
 
 def _write_column(sheet: Any, column: int, head: str, values: Sequence[str | date | None]) -> None:
     cell = sheet.cell(row=1, column=column, value=head)
-    cell.font, cell.alignment = Font(bold=True), Alignment(vertical="top", wrap_text=True)
     top = Alignment(vertical="top", wrap_text=True)
+    cell.font, cell.alignment = Font(name="Calibri", size=11, bold=True), top
     widest = _NARROW
     for at, value in enumerate(values, start=2):
         if value is None:

@@ -1,10 +1,10 @@
 """Approvals: who has looked at which letters, exactly as they stood, and says that they may go.
 
 An approval covers letters one by one. Of each it keeps a digest over all that would be sent: the
-letter's text and figures, its PDF, whom it goes to, and what it shares with the others (template,
-words of the message, sender). A letter that is withheld, or changes in any of these, loses its own
-approvals and nobody else's. The digests of the letters together make the run's root digest, which
-stands on the proof and can be asked for when somebody approves.
+letter's text and figures, its PDF, what is enclosed, whom it goes to, and what it shares with the
+others (template, words of the message, sender). A letter that is withheld, or changes in any of
+these, loses its own approvals and nobody else's. The digests of the letters together make the run's
+root digest, which stands on the proof and can be asked for when somebody approves.
 """
 
 import hashlib

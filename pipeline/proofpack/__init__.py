@@ -134,6 +134,7 @@ def make(
         marked=marked,
         left_out=list(looking.left_out(db, found)),
         specimen=_specimen(found, next(looking.letters(db, found))),
+        enclosures=found.edition.get("enclosures") or (),
     )
     making = _Making(
         pipeline=pipeline,

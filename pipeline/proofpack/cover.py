@@ -41,7 +41,10 @@ class Specimen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cover:
-    """What the cover says; `recipients` are written to, and in copy; `marked` counts letters."""
+    """What the cover says; `recipients` are written to, and in copy; `marked` counts letters.
+
+    `enclosures` are what goes with each letter.
+    """
 
     year: int
     made: datetime
@@ -58,6 +61,7 @@ class Cover:
     marked: int
     left_out: Sequence[LeftOut]
     specimen: Specimen
+    enclosures: Sequence[str] = ()
 
 
 def written(front: Cover) -> bytes:
@@ -91,6 +95,7 @@ def _counts(document: Any, front: Cover) -> None:
         ("Letters that would go", f"{letters['prepared']:,}, {front.pages:,} pages"),
         ("To", f"{to:,} people, and {copied:,} in copy"),
         ("From", "; answers to ".join(one for one in front.sender if one)),
+        ("Enclosed with each", " and ".join(front.enclosures) or "nothing"),
         ("Mode that is set", _MODES[front.mode]),
         ("Withheld by a person", f"{letters['withheld']:,}"),
         ("Cannot be made", f"{letters['fault']:,}"),
@@ -108,8 +113,8 @@ def _approval(document: Any, front: Cover) -> None:
     _plain(
         document,
         people.get(front.people, "Two different people approve.")
-        + " An approval is of the text and figures of each letter, its PDF, whom it goes to, the "
-        "template, the words of the message and whom it is from. Its digest:",
+        + " An approval is of the text and figures of each letter, its PDF, whom it goes to, what "
+        "is enclosed, the template, the words of the message and whom it is from. Its digest:",
     )
     grouped = " ".join(front.digest[at : at + 8] for at in range(0, 64, 8))
     _plain(document, grouped, bold=True)
