@@ -129,19 +129,7 @@ def _font(package: Package, font: str) -> Flaw:
             ):
                 place = place or Place(said="", element=run.find(f"{W}t"))
     if place is None:
-        styles = [
-            str(shown.get(f"{W}val"))
-            for name, kind in package.types.items()
-            if kind == f"{WORD_TYPE}styles+xml" and name in package.trees
-            for style in package.trees[name].iter(f"{W}style")
-            if (fonts := style.find(f"{W}rPr/{W}rFonts")) is not None
-            and fonts.get(f"{W}ascii") == font
-            and (shown := style.find(f"{W}name")) is not None
-        ]
-        which = (
-            f" (the style {' and '.join(f'“{short(each, 40)}”' for each in styles[:3])})"
-            * bool(styles)
-        )
+        which = _styles_with(package, font)
     return Flaw(
         Kind.FONT,
         f"words are set in {short(font, 40)}{which}, which this machine does not have, so that"
@@ -150,3 +138,21 @@ def _font(package: Package, font: str) -> Flaw:
         place=place,
         blocking=False,
     )
+
+
+def _styles_with(package: Package, font: str) -> str:
+    """Which styles name a font, in brackets; nothing if none does."""
+    found = []
+    for name, kind in package.types.items():
+        if kind != f"{WORD_TYPE}styles+xml" or name not in package.trees:
+            continue
+        for fonts in package.trees[name].iter(f"{W}rFonts"):
+            style = next(fonts.iterancestors(f"{W}style"), None)
+            shown = None if style is None else style.find(f"{W}name")
+            if fonts.get(f"{W}ascii") == font:
+                found.append(
+                    "the document's own font"
+                    if shown is None
+                    else f"the style “{short(str(shown.get(f'{W}val')), 40)}”"
+                )
+    return f" ({', '.join(dict.fromkeys(found[:3]))})" if found else ""

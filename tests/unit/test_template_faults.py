@@ -646,8 +646,9 @@ def test_a_font_that_is_not_here_is_said_where_it_is_first_used() -> None:
     words = '<w:p><w:r><w:rPr><w:rFonts w:ascii="Comic"/></w:rPr><w:t>So funny</w:t></w:r></w:p>'
     (one,) = seen(docx(below(words)), lacking=lambda: ["Comic"]).faults
     assert (one.kind, one.blocking, one.where.words) == (Kind.FONT, False, "So funny")
-    (one,) = seen(LETTER, lacking=lambda: ["Comic"]).faults
+    (one,) = seen(LETTER, lacking=lambda: ["Arial"]).faults
     assert (one.kind, one.where.part) == (Kind.FONT, "file")
+    assert one.what.startswith("Words are set in Arial (the document's own font), which this")
 
 
 # What a run refuses, and what is blocking.
