@@ -35,6 +35,7 @@ def test_a_year_whose_archive_is_in_a_bucket(tmp_path: Path) -> None:
         assert {kind: counts["sound"] for kind, counts in facts["counts"].items()} == {
             "letter": 2,
             "message": 2,
+            "enclosure": 0,
             "template": 1,
             "returned mail": 0,
         }

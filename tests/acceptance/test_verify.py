@@ -48,7 +48,7 @@ def test_everything_is_there_and_has_its_hash(site: Site) -> None:
     assert "Verifying 5 of 5" in said.stderr
     for arguments in ((), ("2020",)):
         facts = site.json("verify", *arguments)
-        assert sound(facts) == {"letter": 2, "message": 2, "template": 1}
+        assert sound(facts) == {"letter": 2, "message": 2, "enclosure": 0, "template": 1}
         assert (facts["problems"], facts["unknown"], facts["unnamed"]) == ([], [], [])
 
 
@@ -81,7 +81,7 @@ def test_each_wrong_file_is_named_with_whose_it_is_and_what_to_do(site: Site) ->
         ("letter", "altered", STEVENAGE),
         ("message", "missing", WATFORD),
     ]
-    assert sound(facts) == {"letter": 1, "message": 1, "template": 0}
+    assert sound(facts) == {"letter": 1, "message": 1, "enclosure": 0, "template": 0}
     assert sorted(site.archive.rglob("*")) == before
 
 
@@ -154,12 +154,17 @@ def test_a_run_that_was_killed_leaves_nothing_that_is_wrong(tmp_path: Path) -> N
     facts = site.json("verify")
     assert facts["problems"] == []
     site.letters("run", "2020")
-    assert sound(site.json("verify")) == {"letter": 2, "message": 2, "template": 1}
+    assert sound(site.json("verify")) == {"letter": 2, "message": 2, "enclosure": 0, "template": 1}
 
 
 def test_what_a_refreshed_run_had_frozen_is_proved_too(site: Site) -> None:
     site.letters("cancel", "2020", "--reason", "to be done anew", "--yes")
-    assert sound(site.json("verify", "2020")) == {"letter": 2, "message": 2, "template": 1}
+    assert sound(site.json("verify", "2020")) == {
+        "letter": 2,
+        "message": 2,
+        "enclosure": 0,
+        "template": 1,
+    }
     one(site, f"2020/{WATFORD}-*.pdf").unlink()
     assert "Watford" in site.letters("verify", "2020", expect=1).stdout
 
