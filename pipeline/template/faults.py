@@ -7,6 +7,7 @@ PDF/UA does not permit. The rest is advisory.
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from lxml import etree
 
@@ -15,7 +16,7 @@ from pipeline.template.accessible import inaccessible
 from pipeline.template.advice import advice
 from pipeline.template.compiled import CompiledTemplate, compile_template, proved_by
 from pipeline.template.flaw import Flaw, Kind
-from pipeline.template.noting import Enough, all_noted, flaws_of, one_thing, so_far
+from pipeline.template.noting import ENOUGH, Enough, all_noted, flaws_of, one_thing, so_far
 from pipeline.template.package import Package
 from pipeline.template.parts import (
     DRAWING,
@@ -92,7 +93,7 @@ def look(
             survey = Survey(package)
             used = _read_all(package, survey, names, must)
         except Enough:
-            pass
+            noted.append(_more())
         except Misconfigured as fault:
             # Macros are why a document is not one of the kind that is wanted
             raise (noted[0] if noted else fault) from fault
@@ -106,12 +107,22 @@ def look(
     with suppress(Enough), all_noted():  # what is noted is said already
         package = Package.read(data)  # anew: looking at the tags has changed the trees
         survey = Survey(package)
-        found = [*inaccessible(package, survey), *advice(package, survey, names, lacking())]
-        faults += [_placed(one, survey) for one in found]
+        found = chain(inaccessible(package, survey), advice(package, survey, names, lacking()))
+        faults += [_placed(one, survey) for one in islice(found, ENOUGH)]
+        if next(found, None) is not None:
+            faults.append(_placed(_more(), survey))
     return Looked(
         faults=_in_order(faults),
         compiled=compiled,
         unused=tuple(each for each in fields if each not in used and not each.endswith(".*")),
+    )
+
+
+def _more() -> Flaw:
+    return Flaw(
+        Kind.OTHER,
+        "more is wrong with the template than is listed here",
+        "mend these things first; most of them may be one and the same",
     )
 
 

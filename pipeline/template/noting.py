@@ -12,7 +12,9 @@ from contextvars import ContextVar
 from pipeline.errors import Misconfigured
 from pipeline.template.flaw import Flaw, Flaws, Kind
 
-_ENOUGH = 1000
+ENOUGH = 1000
+"""Flaws, after which nobody looks for more."""
+
 _noted: ContextVar[list[Flaw] | None] = ContextVar("noted", default=None)
 
 
@@ -41,7 +43,7 @@ def one_thing() -> Iterator[None]:
     try:
         yield
     except Misconfigured as fault:
-        if len(found) >= _ENOUGH or isinstance(fault, Enough):
+        if len(found) >= ENOUGH or isinstance(fault, Enough):
             raise Enough("More is wrong with the template than anybody reads.") from fault
         found += flaws_of(fault)
 

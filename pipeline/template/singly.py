@@ -51,7 +51,6 @@ class _Tag:
     text: str
     place: Place
     element: etree._Element
-    inside: etree._Element | None
     order: tuple[int, int]
     whole: bool = True
 
@@ -159,7 +158,7 @@ def _in_paragraph(
                 raise _split(tag)
         else:
             order = (survey.index(name, first), tag.place.start)
-            yield replace(tag, element=first, inside=inside, order=order)
+            yield replace(tag, element=first, order=order)
 
 
 def _split(tag: _Tag) -> Flaw:
@@ -188,7 +187,6 @@ def _in_text(words: str, place: Place, element: etree._Element, index: int) -> I
             text=words[start:end] if whole else words[start:],
             place=replace(place, start=start, end=end),
             element=element,
-            inside=None,
             order=(index, start),
             whole=whole,
         )
