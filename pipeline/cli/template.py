@@ -38,7 +38,7 @@ _LINE = re.compile(r"(.*?), line (\d+): (.*)", re.DOTALL)
 def check(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A Word document; without it, the one in use."),
+        typer.Argument(metavar="FILE", help="A Word document; without it, the one in use."),
     ] = None,
     year: YearOption = None,
     as_json: AsJson = False,
