@@ -222,8 +222,7 @@ class _Looking:
         live = [runs.find_run(ledger, one) for one in runs.years(ledger) if year in {None, one}]
         going = [one for one in live if one is not None and not one.paused_at]
         for found in going:
-            if not run.approvals_wanted(self.pipeline, found):
-                yield from self._unsent(found)
+            yield from self._unsent(found)
         yield from self._overdue(going)
         yield from self._starts(going)
         for gap in gaps.taken_late(ledger, year):
@@ -295,9 +294,9 @@ class _Looking:
         )
 
     def _unsent(self, found: Run) -> Iterator[Finding]:
-        ledger = self.pipeline.ledger
+        ledger, people = self.pipeline.ledger, self.pipeline.people
         for mode in self._modes():
-            for gap in gaps.unsent(ledger, found.id, mode, before=self.now - STUCK):
+            for gap in gaps.unsent(ledger, found.id, mode, people=people, before=self.now - STUCK):
                 yield self._finding(
                     Matter.UNSENT,
                     gap,
@@ -307,28 +306,35 @@ class _Looking:
                 )
         mode = self.pipeline.outbox.mode
         due = datetime.fromisoformat(found.edition.get("dispatch_at") or "9999-01-01T00:00:00Z")
-        late = self.pipeline.people and due <= self.now - LATE
-        if late and not gaps.any_message(ledger, found.id, mode):
+        if not people or due > self.now - LATE or gaps.any_message(ledger, found.id, mode):
+            return
+        standing = run.approval_of(self.pipeline, found)
+        if standing.approved:
+            are = (
+                f"{standing.approved:,} of them are approved and"
+                if standing.lacking
+                else "They are approved and"
+            )
             yield Finding(
                 matter=Matter.UNSENT,
                 thing=f"The letters of {found.year}",
                 place=f"{ledger}, run {found.id}",
-                found=f"They are approved and were to be sent {_time(due)}, and nothing has been "
-                f"sent in {mode.value} mode.",
+                found=f"{are} were to be sent {_time(due)}, and nothing has been sent in "
+                f"{mode.value} mode.",
                 fix=f"letters send {found.year}; and see that letters serve runs.",
                 year=found.year,
             )
 
     def _overdue(self, going: list[Run]) -> Iterator[Finding]:
-        ledger, before = self.pipeline.ledger, self.now - LATE
+        ledger, people, before = self.pipeline.ledger, self.pipeline.people, self.now - LATE
         troubled = gaps.relays(ledger, tried_since=self.now - STUCK)
         modes = [mode for mode in self._modes() if mode is Mode.CAPTURE or not troubled]
         for found in going:
-            if run.approvals_wanted(self.pipeline, found):
-                continue
             for mode in modes:
                 only_to = self.pipeline.outbox.only_to if mode is Mode.LIVE else ()
-                for gap in gaps.overdue(ledger, found.id, mode, only_to=only_to, before=before):
+                for gap in gaps.overdue(
+                    ledger, found.id, mode, people=people, only_to=only_to, before=before
+                ):
                     yield self._finding(
                         Matter.OVERDUE,
                         gap,

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from pipeline import schema
 from pipeline.database import Database
 from pipeline.delivery import LEASED, Mode, State, fold
+from pipeline.ledger.approvals import may_go
 from pipeline.ledger.letters import unplanned
 from pipeline.schema import Event, Step
 
@@ -244,10 +245,13 @@ def openings(db: Database, year: int | None) -> Iterator[Gap]:
             )
 
 
-def unsent(db: Database, run_id: int, mode: Mode, *, before: datetime) -> Iterator[Gap]:
+def unsent(
+    db: Database, run_id: int, mode: Mode, *, people: int, before: datetime
+) -> Iterator[Gap]:
     """Letters that could be sent and have no message, though the run has been sent in this mode.
 
-    A run that was planned for the first time since `before` may still be planning.
+    A letter waits for nobody once `people` have approved it. A run that was planned for the first
+    time since `before` may still be planning.
     """
     table, m = schema.letters, schema.messages
     with db.read() as connection:
@@ -259,7 +263,7 @@ def unsent(db: Database, run_id: int, mode: Mode, *, before: datetime) -> Iterat
     if begun is None or begun > before:
         return
     select = _of_letters(None, table.c.prepared_at.label("since")).where(
-        unplanned(run_id, mode), table.c.prepared_at <= before
+        unplanned(run_id, mode), may_go(table, people), table.c.prepared_at <= before
     )
     for row in _streamed(db, select, table.c.id, "letter_id"):
         yield _gap(row, mode=mode, since=max(row.since, begun))
@@ -279,13 +283,24 @@ def any_message(db: Database, run_id: int, mode: Mode) -> bool:
 
 
 def overdue(
-    db: Database, run_id: int, mode: Mode, *, only_to: Collection[str], before: datetime
+    db: Database,
+    run_id: int,
+    mode: Mode,
+    *,
+    people: int,
+    only_to: Collection[str],
+    before: datetime,
 ) -> Iterator[Gap]:
-    """What was due before and is still queued, though neither letter nor domain is held back."""
+    """What was due before and is still queued, though nothing holds it back.
+
+    Neither that the letter is withheld, nor that fewer than `people` have approved it, nor that its
+    domain is not among `only_to`.
+    """
     d, table = schema.deliveries, schema.letters
     select = _of_deliveries(None, d.c.due_at.label("since")).where(
         table.c.run_id == run_id,
         table.c.withheld_at.is_(None),
+        may_go(table, people),
         d.c.mode == mode.value,
         d.c.state == State.QUEUED.value,
         d.c.due_at <= before,

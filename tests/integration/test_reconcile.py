@@ -357,6 +357,37 @@ def test_an_approved_run_that_nobody_sent(db: Database, tmp_path: Path) -> None:
     assert replace(site, pipeline=replace(pipeline, people=0)).found(NOW + 2 * DAY) == []
 
 
+def test_an_approved_letter_is_missed_though_others_wait_for_approval(
+    db: Database, tmp_path: Path
+) -> None:
+    office = Office(db=db, archive=Archive(str(tmp_path / "archive")), folder=tmp_path / "archive")
+    opening = replace(OPENED, edition={"year": 2020, "dispatch_at": NOW.isoformat()})
+    run = office.open("A", "B", "C", opening=opening)
+    office.make(run)
+    site = Site(office, run, replace(pipeline_of(office), people=1))
+    ann = {"person": "Ann", "login": "ann", "sender": LIVE.identity, "now": NOW}
+    approvals.approve(db, run, codes=["A", "B"], **ann)
+    found = site.one(NOW + 2 * DAY)
+    assert found.matter is Matter.UNSENT
+    assert "2 of them are approved and were to be sent 22 July 2020 09:00" in found.found
+
+    messages.plan(db, run.id, LIVE, now=NOW, people=1)
+    unsent = site.found(NOW + 2 * DAY, files=False)
+    assert [(one.matter, one.authority) for one in unsent] == [
+        (Matter.OVERDUE, "A"),
+        (Matter.OVERDUE, "A"),
+        (Matter.OVERDUE, "B"),
+        (Matter.OVERDUE, "B"),
+    ]
+    site.send_all()
+    assert site.found(NOW + 2 * DAY, files=False) == [], "the third still waits"
+
+    approvals.approve(db, run, codes=["C"], **ann)
+    found = site.one(NOW + 2 * DAY)
+    assert (found.matter, found.authority) == (Matter.UNSENT, "C")
+    assert "It is made, and has no message in live mode" in found.found
+
+
 def settled_while_it_was_sent(planned: Site, target: State, evidence: str) -> Claim:
     """A delivery whose worker was given up, and the doubt settled; the worker may still answer."""
     claimed = planned.claim()
