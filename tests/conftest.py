@@ -10,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from pipeline import migrate
 from pipeline.database import Database
+from tests.acceptance import loaded
 from tests.postgres import PostgresServer, running_postgres
 
 _TOGETHER = {
@@ -70,6 +71,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--write-golden", action="store_true", help="write the golden letters anew; read the diff"
     )
+    parser.addoption(
+        "--cold", action="store_true", help="start every call of the command from nothing"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    loaded.cold = bool(config.getoption("--cold"))
 
 
 @pytest.fixture(scope="session")

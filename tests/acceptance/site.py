@@ -4,9 +4,7 @@ import csv
 import email
 import email.policy
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,10 +15,11 @@ from typing import Any, Self
 from pipeline import home
 from pipeline.database import Database
 from pipeline.highwater import MarkFile
+from tests.acceptance import loaded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE = ROOT / "sample"
-LETTERS = Path(sys.executable).with_name("letters")
+LETTERS = loaded.LETTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +32,12 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {
-            name: value for name, value in os.environ.items() if not name.startswith("LETTERS_")
-        }
         return {
-            **clean,
+            **loaded.environment(),
             "LETTERS_DATABASE__URL": self.database or f"sqlite:///{self.folder}/letters.db",
             "LETTERS_DATABASE__MARK": str(self.mark),
             "LETTERS_ARCHIVE__URL": str(self.archive),
             "LETTERS_MAIL__CAPTURE": str(self.maildir),
-            "COLUMNS": "80",
             # For a few letters, one LibreOffice is there sooner than two.
             "LETTERS_CONVERT__WORKERS": "1",
             **(self.more or {}),
@@ -91,15 +86,7 @@ class Site:
         self, *arguments: str, expect: int = 0, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the command to its end and hold it to its exit code."""
-        done = subprocess.run(
-            [LETTERS, *arguments],
-            env={**self.environment, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-        )
+        done = loaded.run(arguments, {**self.environment, **(env or {})})
         assert done.returncode == expect, (done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done
