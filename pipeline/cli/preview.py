@@ -38,7 +38,7 @@ To = Annotated[
 def show(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A Word document; without it, the one in use."),
+        typer.Argument(metavar="FILE", help="A Word document; without it, the one in use."),
     ] = None,
     year: YearOption = None,
     authority: Annotated[

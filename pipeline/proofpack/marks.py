@@ -111,6 +111,8 @@ class Marker:
         now = self._counted(("", one.text) for one in self._seen)
         ago = self._counted(("", one) for one in compared)
         few, few_ago = _FEW * len(self._seen), _FEW * len(compared)
+        # Looked for in every letter, so these are picked out once: the others may be as many.
+        common = [said for said in self._order if now["", said] > len(self._seen) - few]
         of: dict[int, list[str]] = {}
         for one in self._seen:
             text = self._texts[one.text]
@@ -122,9 +124,8 @@ class Marker:
             }
             lacking = {
                 said
-                for said in self._order
+                for said in common
                 if said not in text
-                and now["", said] > len(self._seen) - few
                 and in_kind[one.kind, said] >= kinds[one.kind] - max(1, _FEW * kinds[one.kind])
             }
             gone = {said for said in before - text if ago["", said] < few_ago}

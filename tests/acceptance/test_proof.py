@@ -3,17 +3,22 @@
 import csv
 import io
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pypdfium2  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
 
-from pipeline import schema
+from pipeline import bootstrap, proofpack, schema, settings
 from pipeline.database import Database
+from pipeline.display.progress import watching
+from pipeline.errors import Refused
+from pipeline.ledger import runs
 from tests.acceptance.conftest import STEVENAGE, WATFORD
 from tests.acceptance.site import Site, part_of_the_sample
 
+NOW = datetime(2020, 7, 20, 9, tzinfo=UTC)
 ANN = {"SUDO_USER": "ann"}
 ONE = {"LETTERS_APPROVAL__PEOPLE": "1"}
 
@@ -38,6 +43,75 @@ def change(site: Site, **values: object) -> None:
             sa.update(table).where(table.c.authority_code == WATFORD).values(**values)
         )
     db.close()
+
+
+def several_files(
+    site: Site, place: Path, monkeypatch: pytest.MonkeyPatch, *, meanwhile: bool = False
+) -> tuple[proofpack.Pack, list[proofpack.Row]]:
+    """The site's proof with one letter in each file; one is withheld while it is made, or not."""
+    for name, value in site.environment.items():
+        if name.startswith("LETTERS_"):
+            monkeypatch.setenv(name, value)
+    read = settings.load()
+    rows: list[proofpack.Row] = []
+
+    def take(row: proofpack.Row) -> None:
+        rows.append(row)
+        if meanwhile and len(rows) == 1:
+            change(site, withheld_at=NOW, withheld_because="wait")
+
+    with (
+        bootstrap.pipeline(read, writes=False) as pipeline,
+        bootstrap.converter(read) as office,
+        watching(quiet=True) as watch,
+    ):
+        found = runs.find_run(pipeline.ledger, 2020)
+        assert found is not None
+        pack = proofpack.make(
+            pipeline,
+            found,
+            place,
+            to_pdf=office.convert,
+            take=take,
+            now=NOW,
+            progress=watch,
+            volume=1,
+        )
+    return pack, rows
+
+
+def test_above_a_number_of_letters_there_are_several_files(
+    prepared: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "proof"
+    place.mkdir()
+    pack, rows = several_files(prepared, place, monkeypatch)
+    name = f"letters-2020-proof-{pack.digest[:12]}"
+    assert [one.name for one in pack.files] == [f"{name}-1-of-2.pdf", f"{name}-2-of-2.pdf"]
+    assert sorted(place.iterdir()) == list(pack.files), "and nothing else is left there"
+    first, second = (pages(file) for file in pack.files)
+    assert len(first) + len(second) == pack.pages
+    assert "Proof of the annual letters 2020" in first[0], "the cover comes once, before all"
+    assert "no. 1 of 2" in " ".join(first[-3].split())
+    assert [" ".join(one.split()).count("no. 2 of 2") for one in second] == [1, 1, 1]
+    assert [title for _, title, _ in bookmarks(pack.files[1])] == ["2  Stevenage Borough Council"]
+    by_file = {row.authority: (row.number, row.file, row.page) for row in rows}
+    assert by_file == {
+        WATFORD: (1, pack.files[0].name, len(first) - 2),
+        STEVENAGE: (2, pack.files[1].name, 1),
+    }
+    approved = prepared.json("approve", "2020", "--digest", pack.digest[:12], env={**ONE, **ANN})
+    assert approved["letters"] == 2, "the digest is that of all files together"
+
+
+def test_a_proof_of_letters_that_were_changed_meanwhile_is_thrown_away(
+    prepared: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "proof"
+    place.mkdir()
+    with pytest.raises(Refused, match="changed, withheld or released while the proof was made"):
+        several_files(prepared, place, monkeypatch, meanwhile=True)
+    assert list(place.iterdir()) == []
 
 
 def test_the_proof_is_what_is_approved_and_what_changes_is_not(

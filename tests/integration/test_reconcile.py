@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -365,8 +366,10 @@ def test_an_approved_letter_is_missed_though_others_wait_for_approval(
     run = office.open("A", "B", "C", opening=opening)
     office.make(run)
     site = Site(office, run, replace(pipeline_of(office), people=1))
-    ann = {"person": "Ann", "login": "ann", "sender": LIVE.identity, "now": NOW}
-    approvals.approve(db, run, codes=["A", "B"], **ann)
+    by_ann = partial(
+        approvals.approve, db, run, person="Ann", login="ann", sender=LIVE.identity, now=NOW
+    )
+    by_ann(codes=["A", "B"])
     found = site.one(NOW + 2 * DAY)
     assert found.matter is Matter.UNSENT
     assert "2 of them are approved and were to be sent 22 July 2020 09:00" in found.found
@@ -382,7 +385,7 @@ def test_an_approved_letter_is_missed_though_others_wait_for_approval(
     site.send_all()
     assert site.found(NOW + 2 * DAY, files=False) == [], "the third still waits"
 
-    approvals.approve(db, run, codes=["C"], **ann)
+    by_ann(codes=["C"])
     found = site.one(NOW + 2 * DAY)
     assert (found.matter, found.authority) == (Matter.UNSENT, "C")
     assert "It is made, and has no message in live mode" in found.found
