@@ -7,6 +7,7 @@ make a run's, proved like those, and written into a folder.
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pipeline import run, source
 from pipeline.archive import Archive
@@ -29,6 +30,9 @@ from pipeline.letter import (
 from pipeline.prepare import Job
 from pipeline.progress import Progress
 from pipeline.run import Engine, Pipeline
+
+if TYPE_CHECKING:
+    from pipeline.template import CompiledTemplate
 
 _REMARKS = 3
 
@@ -141,6 +145,16 @@ def make(
             yield able[result.letter_id], result
     finally:
         progress.end()
+
+
+def unproved(
+    letter: Letter, template: "CompiledTemplate", to_pdf: Callable[[bytes], bytes]
+) -> bytes:
+    """The pages of a letter that was made and failed its proof: what is wrong is best seen there.
+
+    Raises LetterFault where there are none, as it cannot be filled in or converted.
+    """
+    return to_pdf(template.stamp(letter.fields))
 
 
 def _unrated(letter: Letter) -> int:

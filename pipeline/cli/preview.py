@@ -1,5 +1,7 @@
 """The commands that show what a template makes of letters, before a run does."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +22,13 @@ from pipeline.display.preview import (
 )
 from pipeline.display.progress import watching
 from pipeline.engines.local import LocalEngine
-from pipeline.errors import Misconfigured, Refused, Unavailable
+from pipeline.errors import LetterFault, Misconfigured, Refused, Unavailable
 from pipeline.ledger import runs
-from pipeline.ledger.letters import Prepared
+from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.letter import MERGE_FIELDS
+from pipeline.preview import Specimen
 from pipeline.run import Pipeline
+from pipeline.settings import Settings
 from pipeline.template import CompiledTemplate, compile_template, read_template
 
 _FEW = 6  # letters for which one LibreOffice is there sooner than several
@@ -60,6 +64,7 @@ def show(
     posts, the most remarks, an abolished authority, the largest numbers; what the data has not is
     invented, and so is one letter with all of it at once. Without either it is --worst-cases.
 
+    A letter that fails its proof is written too, as FAILED-CODE.pdf, so that it can be seen why.
     Nothing is put on record, nothing is sent, and no run is opened.
 
     Ends with 0 if all could be made and proved, with 1 if one could not, which says why, with 2 for
@@ -105,14 +110,38 @@ def show(
                 raise Refused(
                     f"{path}: {fault}\nAll that is wrong with it: letters template check"
                 ) from fault
+            failed = [one for one, result in made if isinstance(result, Faulted)]
+            files = _failed(settings, failed, data, place) if failed else {}
+    listed = [(one, result, files.get(one.letter.authority_code)) for one, result in made]
     if as_json:
         print_json(
-            {"year": year, "folder": str(place), "letters": [specimen_facts(*one) for one in made]}
+            {
+                "year": year,
+                "folder": str(place),
+                "letters": [specimen_facts(*one) for one in listed],
+            }
         )
     else:
-        for one in made:
-            print_specimen(place, *one)
+        for each in listed:
+            print_specimen(place, *each)
     raise typer.Exit(0 if all(isinstance(result, Prepared) for _, result in made) else 1)
+
+
+def _failed(
+    settings: Settings, failed: Sequence[Specimen], template: bytes, place: Path
+) -> dict[str, str]:
+    """Write what there is of letters that failed: their files' names, by their codes."""
+    compiled = compile_template(template, fields=MERGE_FIELDS)
+    written: dict[str, str] = {}
+    with bootstrap.converter(settings) as office:
+        for letter in (one.letter for one in failed if one.letter.fault is None):
+            with suppress(LetterFault):  # what is said of it says why already
+                pdf = preview.unproved(letter, compiled, office.convert)
+                name = f"FAILED-{letter.authority_code}.pdf"
+                with whole_file(place / name, force=True) as file:
+                    file.write(pdf)
+                written[letter.authority_code] = name
+    return written
 
 
 def diff(

@@ -16,8 +16,10 @@ _SHOWN = 40  # changes, before the rest is only counted
 _NAMED = 6  # letters of one change
 
 
-def print_specimen(place: Path, one: Specimen, result: Prepared | Faulted) -> None:
-    """One letter: why it was chosen, and its file or why there is none."""
+def print_specimen(
+    place: Path, one: Specimen, result: Prepared | Faulted, failed: str | None
+) -> None:
+    """One letter: why it was chosen, and its file or why it has none, or only a `failed` one."""
     invented = ", invented" if one.invented else ""
     say(out, f"{one.letter.authority_name} ({one.letter.authority_code}{invented})", style="bold")
     say(out, one.why, indent=2)
@@ -25,10 +27,13 @@ def print_specimen(place: Path, one: Specimen, result: Prepared | Faulted) -> No
         case Prepared():
             say(out, f"{place / result.pdf}, {counted(result.pages, 'page')}", indent=2)
         case Faulted():
-            say(out, f"It cannot be made: {result.reason}", indent=2, style="bold red")
+            told = "It fails its proof" if failed else "It cannot be made"
+            say(out, f"{told}: {result.reason}", indent=2, style="bold red")
+            if failed:
+                say(out, f"Its pages all the same: {place / failed}", indent=2)
 
 
-def specimen_facts(one: Specimen, result: Prepared | Faulted) -> dict[str, Any]:
+def specimen_facts(one: Specimen, result: Prepared | Faulted, failed: str | None) -> dict[str, Any]:
     """The same for scripts."""
     made = result if isinstance(result, Prepared) else None
     return {
@@ -39,6 +44,7 @@ def specimen_facts(one: Specimen, result: Prepared | Faulted) -> dict[str, Any]:
         "pdf": made and made.pdf,
         "pages": made and made.pages,
         "fault": result.reason if isinstance(result, Faulted) else None,
+        "failed": failed,
     }
 
 

@@ -57,7 +57,9 @@ def _files(folder: Path, reading: Reading) -> dict[str, Path]:
         if not folder.is_dir():
             whole = shown(str(folder.absolute()), limit=400)
             raise Refused(f"There is no folder {whole}; it should hold {LISTED}.")
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "~$")))
+        found = sorted(
+            path for path in folder.iterdir() if not path.name.startswith((".", "~$", "__"))
+        )
     except OSError as error:
         raise BadData(
             f"The folder {place} cannot be read: {error.strerror}. "

@@ -86,6 +86,25 @@ def test_letters_that_a_template_may_not_fit_are_made_of_real_and_invented_data(
     assert "There is no letter of 2020 for E0" in gone
 
 
+def test_a_letter_that_fails_its_proof_can_be_looked_at(prepared: Site, tmp_path: Path) -> None:
+    hiding = changed(
+        tmp_path / "hiding.docx",
+        (
+            '<w:r><w:t xml:space="preserve">Dear {{',
+            '<w:r><w:rPr><w:vanish/></w:rPr><w:t xml:space="preserve">Dear {{',
+        ),
+    )
+    asked = ("template", "preview", str(hiding), "--authority", WATFORD, "--to", str(tmp_path))
+    [letter] = prepared.json(*asked, expect=1)["letters"]
+    assert (letter["pdf"], letter["failed"]) == (None, f"FAILED-{WATFORD}.pdf")
+    seen = text_of(tmp_path / letter["failed"])
+    assert "Watford Borough Council" in seen
+    assert "Dear" not in seen
+    told = " ".join(prepared.letters(*asked, expect=1).stdout.split())
+    assert "It fails its proof" in told
+    assert "Its pages all the same:" in told
+
+
 def test_what_two_templates_say_otherwise_is_told_once_with_the_letters_that_show_it(
     prepared: Site, new: Path, tmp_path: Path
 ) -> None:

@@ -482,6 +482,7 @@ def test_folders_that_hold_nothing(tmp_path: Path, make: str) -> None:
 
 
 def test_unknown_files_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "__pycache__").mkdir()  # of a program that lies beside the data
     good(tmp_path, "compliance")
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "notes.txt").touch()  # what explains the data is no news
