@@ -54,10 +54,11 @@ class Expectation:
     """What one letter's PDF must and may hold.
 
     `authority` is its own authority's name and `title` the document's. Every one of `texts` must
-    be in it, and all `panel_headings` on one page. `own_names` are strings of the letter's own
-    fields, in which another authority may be named and any word may stand (successor, remarks,
-    address lines). `fixed_texts` is wording that every letter has, in which a word may happen to
-    be an authority's whole name ("in London, Bristol, Leeds and Birmingham").
+    be in it, as often as it is among them, and all `panel_headings` on one page. `own_names` are
+    strings of the letter's own fields, in which another authority may be named and any word may
+    stand (successor, remarks, address lines). `fixed_texts` is wording that every letter has, in
+    which a word may happen to be an authority's whole name ("in London, Bristol, Leeds and
+    Birmingham").
     """
 
     authority: str
@@ -221,11 +222,7 @@ def prove(pdf: bytes, expected: Expectation, names: Names) -> Proof:
     _prove_structure(pdf, pages)
     _prove_characters(pages)
     text = Folded(*pages)
-    for wanted in (expected.authority, *expected.texts):
-        folded = fold(wanted)
-        # Of a dash alone nothing is left to look for: somebody's post may be given as one.
-        if folded and next(text.whole(folded), None) is None:
-            raise LetterFault(f"The PDF does not say “{_short(wanted)}”.")
+    _prove_texts(text, expected)
     _prove_panels(text, expected)
     _prove_tags(pages)
     _prove_words(text, expected, names)
@@ -281,6 +278,23 @@ def _prove_tags(pages: Sequence[str]) -> None:
                     f"Page {number} still has a template's tag: “{around}”; take it out of the data"
                     " or mend the template."
                 )
+
+
+def _prove_texts(text: Folded, expected: Expectation) -> None:
+    # A person without a given name is in the address as in the salutation: each has to be there.
+    times = Counter(map(fold, expected.texts))
+    for wanted in (expected.authority, *expected.texts):
+        folded = fold(wanted)
+        if not folded:
+            continue  # of a dash alone nothing is left to look for: a post may be given as one
+        number = times[folded] or 1
+        found = sum(1 for _ in itertools.islice(text.whole(folded), number))
+        if not found:
+            raise LetterFault(f"The PDF does not say “{_short(wanted)}”.")
+        if found < number:
+            raise LetterFault(
+                f"The PDF says “{_short(wanted)}” {found} of the {number} times that it should."
+            )
 
 
 def _prove_panels(text: Folded, expected: Expectation) -> None:

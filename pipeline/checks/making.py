@@ -2,12 +2,13 @@
 
 import subprocess
 import time
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from pipeline import stationery, wording
 from pipeline.archive import Archive
-from pipeline.checks.found import Looking, fault, note, ok, size, warning
+from pipeline.checks.found import Looking, fault, note, of_error, ok, size, warning
 from pipeline.checks.program import not_kept
 from pipeline.convert import Converter, Office, Sandbox, find_office
 from pipeline.convert.fonts import EQUALS, missing
@@ -38,7 +39,12 @@ _FACT = 1400  # stands for any of the year's facts where there is no edition
 def template(settings: Settings, edition: Edition | None) -> Looking[CompiledTemplate | None]:
     """The letter's template, compiled as a run would."""
     path = _stationery(settings, edition).template
-    compiled = load_template(path, fields=_fields(edition))
+    try:
+        compiled = load_template(path, fields=_fields(edition))
+    except Misconfigured as error:
+        first = of_error("template", error)
+        yield replace(first, fix=f"{first.fix} All that is wrong with it: letters template check.")
+        return None
     yield ok(
         "template",
         f"{path}: sound, {len(compiled.used)} fields, {_against(edition)}, "

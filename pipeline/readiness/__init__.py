@@ -17,7 +17,7 @@ from typing import Any
 from pipeline import source
 from pipeline.delivery import Mode
 from pipeline.errors import LettersError, Misconfigured, Refused, Unavailable
-from pipeline.ledger import runs
+from pipeline.ledger import hindrances, runs
 from pipeline.ledger.runs import Run
 from pipeline.letter import Averages, Edition, compose, fields_of
 from pipeline.london import LONDON
@@ -69,10 +69,12 @@ def look(
     """Look at a year's data and letters; with `domains` ask the DNS about each domain too.
 
     `resolver` is a `dns.resolver.Resolver`, the machine's own if there is none. Raises Refused for
-    a year that has neither a run nor an edition, and Unavailable if what is needed cannot be read.
-    What is wrong with the statistics is found, not raised.
+    a year that is forgotten or has neither a run nor an edition, and Unavailable if what is needed
+    cannot be read. What is wrong with the statistics is found, not raised.
     """
     run = runs.find_run(pipeline.ledger, year)
+    if run is not None:
+        hindrances.refuse_forgotten(run)
     found = _Found(pipeline=pipeline, year=year, now=now)
     if run is None:
         found.as_pulled()

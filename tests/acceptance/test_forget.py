@@ -81,7 +81,8 @@ def test_a_year_is_forgotten_and_no_log_ever_named_anybody(site: Site) -> None:
     shown = site.letters("show", STEVENAGE).stdout
     assert sentence in shown
     assert "forgotten-1" in shown
-    for command in (("letter", STEVENAGE), ("proof", "2020", "--to", str(site.folder / "proof"))):
+    proof = ("proof", "2020", "--to", str(site.folder / "proof"))
+    for command in (("letter", STEVENAGE), proof, ("check", "2020")):
         assert sentence in site.letters(*command, expect=2).stderr
     again = site.json("forget", "--before", "2021", "--by", "Ann", "--yes", env=old)
     assert (again["letters"], again["files"], again["left"]) == (0, 0, [])

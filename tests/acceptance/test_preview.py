@@ -94,11 +94,11 @@ def test_a_letter_that_fails_its_proof_can_be_looked_at(prepared: Site, tmp_path
             '<w:r><w:rPr><w:vanish/></w:rPr><w:t xml:space="preserve">Dear {{',
         ),
     )
-    asked = ("template", "preview", str(hiding), "--authority", WATFORD, "--to", str(tmp_path))
+    asked = ("template", "preview", str(hiding), "--authority", STEVENAGE, "--to", str(tmp_path))
     [letter] = prepared.json(*asked, expect=1)["letters"]
-    assert (letter["pdf"], letter["failed"]) == (None, f"FAILED-{WATFORD}.pdf")
+    assert (letter["pdf"], letter["failed"]) == (None, f"FAILED-{STEVENAGE}.pdf")
     seen = text_of(tmp_path / letter["failed"])
-    assert "Watford Borough Council" in seen
+    assert "Stevenage Borough Council" in seen
     assert "Dear" not in seen
     told = " ".join(prepared.letters(*asked, expect=1).stdout.split())
     assert "It fails its proof" in told

@@ -725,6 +725,8 @@ def test_a_template_that_no_letter_can_be_made_with(
     [one] = finished(guarded(name, partial(looked, settings, None)))
     assert one.state is Kind.FAULT
     assert expected in one.found
+    more = "All that is wrong with it: letters template check." in one.fix
+    assert more == (name == "template"), "a run stops at the first fault"
 
 
 def test_a_fact_that_the_edition_lacks(tmp_path: Path) -> None:

@@ -282,6 +282,14 @@ def test_a_name_is_read_back_as_it_was_written(make: Make, name: str) -> None:
         prove(pdf, expecting(texts=("We met nobody there.",), own_names=(name,)), NAMES)
 
 
+def test_what_is_written_twice_must_be_there_twice(make: Make) -> None:
+    pdf = make(Letter())  # whose address and salutation name the person alike
+    twice = (*EXPECTED.texts, "Mr Partridge", "Mr Partridge")
+    assert prove(pdf, expecting(texts=twice), NAMES).pages == 3
+    with pytest.raises(LetterFault, match="says “Mr Partridge” 2 of the 3 times that it should"):
+        prove(pdf, expecting(texts=(*twice, "Mr Partridge")), NAMES)
+
+
 def test_a_name_with_an_ampersand_must_keep_it(make: Make) -> None:
     expected = expecting(authority="Hammersmith & Fulham")
     assert prove(make(Letter(authority="Hammersmith & Fulham")), expected, NAMES).pages == 3
