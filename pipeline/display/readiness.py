@@ -9,43 +9,11 @@ from typing import Any
 from rich.text import Text
 
 from pipeline.display.console import counted, out, print_json, say
-from pipeline.readiness import Account, Check, Finding, Kind, Readiness, Totals
+from pipeline.readiness import TITLES, Account, Finding, Kind, Readiness, Totals
 
 # Findings of one check, before the rest is only counted: what blocks has to be mended one by one.
 _SHOWN = {Kind.BLOCKING: 50, Kind.ADVISORY: 10}
 _STYLES = {Kind.BLOCKING: "bold red", Kind.ADVISORY: "bold yellow"}
-_TITLES = {
-    Check.STATISTICS: "Statistics that cannot be read",
-    Check.EDITION: "The edition",
-    Check.TEMPLATE: "The template and the message",
-    Check.UNACCOUNTED: "Not accounted for",
-    Check.FAULT: "Letters that cannot be made",
-    Check.NOWHERE: "Counted in nobody's letter",
-    Check.SUM: "Sums that do not come out",
-    Check.FIGURE: "Figures that do not fit together",
-    Check.PLACEHOLDER: "Left to fill in",
-    Check.DOMAIN: "Domains that mail may not reach",
-    Check.RESERVED: "Addresses that are only examples",
-    Check.CHANGED: "The statistics and the run",
-    Check.WITHHELD: "Withheld",
-    Check.JUMP: "Figures that jump against last year",
-    Check.AVERAGE: "Averages against published ones",
-    Check.ADDRESS: "Addresses that cannot be written to",
-    Check.SHARED: "One address, several letters",
-    Check.APART: "Recipients at different domains",
-    Check.TWICE: "One address, several roles or people",
-    Check.VACANT: "Vacant posts",
-    Check.INTERIM: "Interim and acting posts",
-    Check.JOINT: "Posts held together",
-    Check.LACKING: "Nobody there to copy to",
-    Check.LEAVING: "Chief executives about to leave",
-    Check.REMARK: "Remarks",
-    Check.CASE: "Cases with odd dates or references",
-    Check.OUTSIDE: "Just outside the period",
-    Check.REGISTER: "The register",
-    Check.PEERS: "Letters without a comparison",
-    Check.NO_LETTER: "On the register, without a letter",
-}
 
 
 def print_readiness(found: Readiness, *, domains: bool) -> None:
@@ -138,12 +106,12 @@ def _print_some(same: Sequence[Finding]) -> None:
     first = same[0]
     sign, plain = ("✗", "X") if first.kind is Kind.BLOCKING else ("!", "!")
     number = f" ({len(same):,})" if len(same) > 1 else ""
-    head = f"{_if_shown(sign, plain)} {first.kind.value}: {_TITLES[first.check]}{number}"
+    head = f"{_if_shown(sign, plain)} {first.kind.value}: {TITLES[first.check]}{number}"
     say(out, Text(head, style=_STYLES[first.kind]))
     shown = same[: _SHOWN[first.kind]]
     fixes = {one.fix for one in shown}
     for one in shown:
-        say(out, f"{_whose(one)}{one.found}", indent=2)
+        say(out, f"{one.whose}{one.found}", indent=2)
         if len(fixes) > 1:
             _print_fix(one.fix, indent=4)
     if len(same) > len(shown):
@@ -151,14 +119,6 @@ def _print_some(same: Sequence[Finding]) -> None:
     if len(fixes) == 1:
         _print_fix(first.fix, indent=2)
     out.print()
-
-
-def _whose(one: Finding) -> str:
-    if one.code is None:
-        return ""
-    if one.name is None:
-        return "" if one.code in one.found else f"{one.code}: "
-    return f"{one.name} ({one.code}): "
 
 
 def _print_fix(fix: str, *, indent: int) -> None:

@@ -16,7 +16,7 @@ from pipeline.ledger.looking import LeftOut
 from pipeline.ledger.story import Summary
 from pipeline.london import LONDON
 from pipeline.proofpack.marks import Marks
-from pipeline.readiness import Finding, Kind, Readiness
+from pipeline.readiness import TITLES, Finding, Kind, Readiness
 
 _FONT = "Arial"  # the letters' own, which is installed if they could be made
 _SHOWN = 12  # findings of one check, before the rest is only counted
@@ -125,16 +125,17 @@ def _findings(document: Any, findings: Sequence[Finding]) -> None:
     document.add_heading("Checks, the worst first", level=2)
     if not findings:
         _plain(document, "Nothing was found.")
-    for (kind, _), some in groupby(findings, key=lambda one: (one.kind, one.check)):
+    for (kind, check), some in groupby(findings, key=lambda one: (one.kind, one.check)):
         same = list(some)
+        number = f" ({len(same):,})" if len(same) > 1 else ""
+        _item(document, f"{kind.value.capitalize()}: {TITLES[check]}{number}", "")
         alike = len({one.fix for one in same}) == 1
-        for number, one in enumerate(same[:_SHOWN]):
-            fix = "" if alike and number else f" {one.fix}"
-            _item(
-                document, f"{kind.value.capitalize()}: " if not number else "", f"{one.found}{fix}"
-            )
+        for one in same[:_SHOWN]:
+            _item(document, "", f"{one.whose}{one.found}{'' if alike else f' {one.fix}'}")
         if len(same) > _SHOWN:
             _item(document, "", f"and {len(same) - _SHOWN:,} more of these.")
+        if alike:
+            _item(document, "What to do: ", same[0].fix)
 
 
 def _marks(document: Any, marks: Marks) -> None:

@@ -23,13 +23,23 @@ from pipeline.letter import Averages, Edition, compose, fields_of
 from pipeline.london import LONDON
 from pipeline.readiness import editions, frozen
 from pipeline.readiness.facts import carried
-from pipeline.readiness.found import Account, Check, Finding, Kind, Totals, worst_first
+from pipeline.readiness.found import TITLES, Account, Check, Finding, Kind, Totals, worst_first
 from pipeline.readiness.letters import Looking, Whole
 from pipeline.readiness.statistics import Statistics
 from pipeline.readiness.words import counted, listed
 from pipeline.run import Pipeline, template_of
 
-__all__ = ["Account", "Check", "Finding", "Kind", "Readiness", "Totals", "findings", "look"]
+__all__ = [
+    "TITLES",
+    "Account",
+    "Check",
+    "Finding",
+    "Kind",
+    "Readiness",
+    "Totals",
+    "findings",
+    "look",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

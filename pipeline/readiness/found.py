@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Kind(StrEnum):
@@ -48,6 +49,41 @@ class Check(StrEnum):
     NO_LETTER = "no_letter"
 
 
+TITLES: Final = {
+    Check.STATISTICS: "Statistics that cannot be read",
+    Check.EDITION: "The edition",
+    Check.TEMPLATE: "The template and the message",
+    Check.UNACCOUNTED: "Not accounted for",
+    Check.FAULT: "Letters that cannot be made",
+    Check.NOWHERE: "Counted in nobody's letter",
+    Check.SUM: "Sums that do not come out",
+    Check.FIGURE: "Figures that do not fit together",
+    Check.PLACEHOLDER: "Left to fill in",
+    Check.DOMAIN: "Domains that mail may not reach",
+    Check.RESERVED: "Addresses that are only examples",
+    Check.CHANGED: "The statistics and the run",
+    Check.WITHHELD: "Withheld",
+    Check.JUMP: "Figures that jump against last year",
+    Check.AVERAGE: "Averages against published ones",
+    Check.ADDRESS: "Addresses that cannot be written to",
+    Check.SHARED: "One address, several letters",
+    Check.APART: "Recipients at different domains",
+    Check.TWICE: "One address, several roles or people",
+    Check.VACANT: "Vacant posts",
+    Check.INTERIM: "Interim and acting posts",
+    Check.JOINT: "Posts held together",
+    Check.LACKING: "Nobody there to copy to",
+    Check.LEAVING: "Chief executives about to leave",
+    Check.REMARK: "Remarks",
+    Check.CASE: "Cases with odd dates or references",
+    Check.OUTSIDE: "Just outside the period",
+    Check.REGISTER: "The register",
+    Check.PEERS: "Letters without a comparison",
+    Check.NO_LETTER: "On the register, without a letter",
+}
+"""What findings of one kind are headed with, for people."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that was found, and what to do about it, both in whole sentences.
@@ -62,6 +98,15 @@ class Finding:
     fix: str
     code: str | None = None
     name: str | None = None
+
+    @property
+    def whose(self) -> str:
+        """Whose it is, to stand before `found`: "Watford Borough Council (E07000103): "."""
+        if self.code is None:
+            return ""
+        if self.name is None:
+            return "" if self.code in self.found else f"{self.code}: "
+        return f"{self.name} ({self.code}): "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

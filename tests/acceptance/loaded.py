@@ -19,11 +19,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 LETTERS = Path(sys.executable).with_name("letters")
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -207,6 +208,25 @@ def _become(arguments: list[str], env: dict[str, str], streams: list[int]) -> No
     main.__file__ = str(LETTERS)  # with which a process that it spawns begins
 
 
+def _leave(main: Callable[[], NoReturn]) -> NoReturn:
+    """Call it, and end as Python does, but for taking apart all that was loaded: a third of a call.
+
+    What the command asked to be done at its end is done, threads that it left are waited for, and
+    what it wrote is written out.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit((ended.code or 0) & 0xFF)
+    raise AssertionError("the command came back")
+
+
 if __name__ == "__main__":
     import gc
 
@@ -216,4 +236,4 @@ if __name__ == "__main__":
         _become(*called)
         from pipeline.__main__ import main
 
-        main()
+        _leave(main)

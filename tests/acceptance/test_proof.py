@@ -80,6 +80,22 @@ def several_files(
     return pack, rows
 
 
+def test_the_cover_says_whose_letter_a_check_is_about(prepared: Site, tmp_path: Path) -> None:
+    db = Database(prepared.environment["LETTERS_DATABASE__URL"])
+    table = schema.letters
+    with db.read() as connection:
+        people = connection.execute(
+            sa.select(table.c.recipients).where(table.c.authority_code == WATFORD)
+        ).scalar_one()
+    db.close()
+    change(prepared, recipients=[one for one in people if one["kind"] == "to"])
+    facts = prepared.json("proof", "2020", "--to", str(tmp_path / "proof"))
+    cover = " ".join(" ".join(pages(Path(facts["files"][0]))[:-6]).split())
+    assert f"Watford Borough Council ({WATFORD}): " in cover
+    assert "What to do: " in cover
+    assert facts["marked"] == 1
+
+
 def test_above_a_number_of_letters_there_are_several_files(
     prepared: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.display import readiness as display
 from pipeline.display.console import out
 from pipeline.letter import Edition
-from pipeline.readiness import Account, Check, Finding, Kind, Readiness, Totals
+from pipeline.readiness import TITLES, Account, Check, Finding, Kind, Readiness, Totals
 from pipeline.readiness.editions import look_at
 from pipeline.readiness.found import worst_first
 from pipeline.readiness.letters import is_a_jump
@@ -242,7 +242,7 @@ def test_the_worst_comes_first_whatever_was_found_first() -> None:
 
 
 def test_each_check_has_a_title() -> None:
-    assert set(display._TITLES) == set(Check)
+    assert set(TITLES) == set(Check)
 
 
 def test_the_page_says_each_thing_once_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
