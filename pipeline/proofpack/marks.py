@@ -143,7 +143,7 @@ class Marker:
                 for said in self._sorted(gone)
             ]
             if told:
-                of[one.id] = told
+                of[one.id] = list(dict.fromkeys(told))  # two lines of an address are one sign
         named = {one.id: (one.code, one.name) for one in self._seen if one.id in of}
         return Marks(
             of=of,
