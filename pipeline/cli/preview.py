@@ -12,7 +12,7 @@ from pipeline import bootstrap, comparing, log, preview, run, source
 from pipeline.archive import Archive
 from pipeline.cli.options import AsJson, Config, YearOption, settings_now
 from pipeline.cli.request import now
-from pipeline.cli.writing import whole_file
+from pipeline.cli.writing import made_folder, whole_file
 from pipeline.display.console import print_json
 from pipeline.display.preview import (
     compared_facts,
@@ -22,7 +22,7 @@ from pipeline.display.preview import (
 )
 from pipeline.display.progress import watching
 from pipeline.engines.local import LocalEngine
-from pipeline.errors import LetterFault, Misconfigured, Refused, Unavailable
+from pipeline.errors import LetterFault, Misconfigured, Refused
 from pipeline.ledger import runs
 from pipeline.ledger.letters import Faulted, Prepared
 from pipeline.letter import MERGE_FIELDS
@@ -79,7 +79,7 @@ def show(
     codes = authority or []
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         year = year or _newest(pipeline)
-        place = _folder(folder)
+        place = made_folder(folder)
         path = file.expanduser() if file else run.template_of(pipeline, year).template
         data = _read(path)
         with watching(quiet=as_json) as watch:
@@ -176,7 +176,7 @@ def diff(
             found = comparing.compare(*sides, comparing.letters(pipeline, year), progress=watch)
         files: list[Path] = []
         if folder is not None:
-            place = _folder(folder)
+            place = made_folder(folder)
             shown = found.shown or list(islice(comparing.letters(pipeline, year), 1))
             with bootstrap.converter(settings) as office:
                 for one in shown:
@@ -226,16 +226,3 @@ def _newest(pipeline: Pipeline) -> int:
     if not editions:
         raise Refused("There is no edition in the statistics yet; name a year with --year.")
     return max(one.year for one in editions)
-
-
-def _folder(folder: Path) -> Path:
-    place = folder.expanduser().absolute()
-    try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise Refused(f"{place} is not a folder; name another one with --to.") from error
-    except OSError as error:
-        raise Unavailable(
-            f"The folder {place} cannot be made: {error.strerror}. Name another one with --to."
-        ) from error
-    return place

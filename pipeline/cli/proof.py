@@ -9,12 +9,11 @@ from pipeline import bootstrap, proofpack
 from pipeline.cli.finding import run_of
 from pipeline.cli.options import AsJson, Config, Year, settings_now
 from pipeline.cli.request import now
-from pipeline.cli.writing import whole_file
+from pipeline.cli.writing import made_folder, whole_file
 from pipeline.display.console import print_json
 from pipeline.display.progress import watching
 from pipeline.display.proof import COLUMNS, facts, print_pack, row
 from pipeline.display.sheet import Sheet
-from pipeline.errors import Refused, Unavailable
 from pipeline.ledger import hindrances
 
 
@@ -54,11 +53,10 @@ def proof(
     Example: letters proof 2020 --to ~/Documents/proof
     """
     settings = settings_now()
-    place = folder.expanduser().absolute() if folder else settings.path(f"var/proof/{year}")
     with bootstrap.pipeline(settings, writes=False) as pipeline:
         found = run_of(pipeline, year)
         hindrances.refuse_forgotten(found)
-        _make_folder(place)
+        place = made_folder(folder or settings.path(f"var/proof/{year}"))
         with watching(quiet=as_json) as watch, bootstrap.converter(settings) as office:
             part = place / f".{year}.rows"
             with whole_file(part, force=True) as file:
@@ -78,14 +76,3 @@ def proof(
     else:
         print_pack(year, pack, rows, people=settings.approval.people)
     raise typer.Exit(1 if pack.blocking else 0)
-
-
-def _make_folder(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise Refused(f"{place} is not a folder; name another one with --to.") from error
-    except OSError as error:
-        raise Unavailable(
-            f"The folder {place} cannot be made: {error.strerror}. Name another one with --to."
-        ) from error

@@ -100,3 +100,20 @@ def _unwritable(path: Path, error: OSError) -> Unavailable:
         f"{path} cannot be written: {error.strerror or error}. Make room there or choose another "
         "place; nothing of it is left behind."
     )
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder that --to names, whole; made if need be, for its owner alone.
+
+    Raises Refused if it cannot be a folder, Unavailable if it cannot be made.
+    """
+    place = folder.expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise Refused(f"{place} is not a folder; name another one with --to.") from error
+    except OSError as error:
+        raise Unavailable(
+            f"The folder {place} cannot be made: {error.strerror}. Name another one with --to."
+        ) from error
+    return place

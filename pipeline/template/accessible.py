@@ -11,14 +11,11 @@ from pipeline.template.flaw import Flaw, Kind, Place
 from pipeline.template.package import Package
 from pipeline.template.parts import DRAWING, rendered_parts, texts_of
 from pipeline.template.survey import Survey
-from pipeline.template.vocabulary import WORD_TYPE, W, short
+from pipeline.template.vocabulary import FALLBACK, RELATIONSHIPS, WORD_TYPE, WPS, W, short
 
-_WPS: Final = "{http://schemas.microsoft.com/office/word/2010/wordprocessingShape}"
 _PIC: Final = "{http://schemas.openxmlformats.org/drawingml/2006/picture}"
 _DECORATIVE: Final = "{http://schemas.microsoft.com/office/drawing/2017/decorative}decorative"
 _VML: Final = "{urn:schemas-microsoft-com:vml}"
-_FALLBACK: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-_OFFICE: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _TIP: Final = re.compile(r'\\o\s+"[^"]*\w[^"]*"')
 _LANGUAGE: Final = "en-GB"
 # What stands for a symbol font's glyph, and what stands for nothing
@@ -51,7 +48,7 @@ def _links(tree: etree._Element, places: AbstractSet[str]) -> Iterator[Flaw]:
     for link in tree.iter(f"{W}hyperlink"):
         words = "".join(text.text or "" for text in link.iter(f"{W}t"))
         anchor = link.get(f"{W}anchor")
-        if not link.get(f"{_OFFICE}id") and anchor not in {*places, "_top"}:
+        if not link.get(f"{RELATIONSHIPS}id") and anchor not in {*places, "_top"}:
             yield _to_nowhere(words, link)  # which comes out as words, so it needs no ScreenTip
         elif not (link.get(f"{W}tooltip") or "").strip():
             yield _no_tip(words, link)
@@ -91,11 +88,11 @@ def _pictures(tree: etree._Element) -> Iterator[Flaw]:
             yield _no_words(called, drawing)
             continue
         holder = drawing.getparent()
-        for shape in () if holder is None else holder.iter(f"{_WPS}cNvPr", f"{_PIC}cNvPr"):
+        for shape in () if holder is None else holder.iter(f"{WPS}cNvPr", f"{_PIC}cNvPr"):
             if shape.get("descr") is not None and not shape.get("descr", "").strip():
                 yield _half_described(called, short(shape.get("name", ""), 40), shape)
     for picture in tree.iter(f"{W}pict"):
-        if next(picture.iterancestors(_FALLBACK), None) is None:
+        if next(picture.iterancestors(FALLBACK), None) is None:
             for shape in picture.iterchildren(f"{_VML}*"):
                 # An old text box is read as the words in it.
                 told = (shape.get("alt") or "").strip() or shape.find(

@@ -6,9 +6,8 @@ from lxml import etree
 
 from pipeline.template.flaw import Flaw, Kind, Place
 from pipeline.template.needs import end_of
-from pipeline.template.vocabulary import PERCENT, RING, TWELVE_O_CLOCK, meant, near_misses
+from pipeline.template.vocabulary import PERCENT, RING, TWELVE_O_CLOCK, WPS, meant, near_misses
 
-_WPS: Final = "{http://schemas.microsoft.com/office/word/2010/wordprocessingShape}"
 _A: Final = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _MC: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}"
 
@@ -39,11 +38,11 @@ def bind_ring(drawing: etree._Element, number: int, place: Place, names: frozens
         if holder is None
         else [
             shape
-            for shape in holder.iter(f"{_WPS}wsp")
-            if shape.find(f"{_WPS}spPr/{_A}prstGeom[@prst='blockArc']") is not None
+            for shape in holder.iter(f"{WPS}wsp")
+            if shape.find(f"{WPS}spPr/{_A}prstGeom[@prst='blockArc']") is not None
         ]
     )
-    geometry = None if len(arcs) != 1 else arcs[0].find(f"{_WPS}spPr/{_A}prstGeom")
+    geometry = None if len(arcs) != 1 else arcs[0].find(f"{WPS}spPr/{_A}prstGeom")
     angles = (
         {}
         if geometry is None

@@ -12,11 +12,9 @@ from lxml import etree
 from pipeline.template.flaw import Place
 from pipeline.template.package import Package, heading_styles, source_of
 from pipeline.template.parts import rendered_parts, texts_of, words_of
-from pipeline.template.vocabulary import WORD_TYPE, W, named, short
+from pipeline.template.vocabulary import FALLBACK, RELATIONSHIPS, WORD_TYPE, W, named, short
 
 _AROUND: Final = 40  # characters
-_FALLBACK: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-_OFFICE: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 _REL: Final = "{http://schemas.openxmlformats.org/package/2006/relationships}"
 _PAGES: Final = {"first": "first page", "even": "even pages", "default": "all other pages"}
 _PROPERTIES: Final = ("core", "app", "custom")
@@ -92,7 +90,7 @@ class Survey:
             if each.tag != f"{W}p":
                 continue
             box = next(each.iterancestors(f"{W}txbxContent"), None)
-            repeated = next(each.iterancestors(_FALLBACK), None) is not None
+            repeated = next(each.iterancestors(FALLBACK), None) is not None
             words = words_of(each)
             if box is not None:
                 boxes[box] = boxes.get(box, 0) + 1
@@ -306,7 +304,7 @@ def _pages(package: Package) -> dict[str, str]:
     found: dict[str, str] = {}
     kinds: dict[str, set[str]] = {}
     for each in package.trees[package.main].iter(f"{W}headerReference", f"{W}footerReference"):
-        target = f"{folder}/{targets.get(str(each.get(f'{_OFFICE}id')), '')}"
+        target = f"{folder}/{targets.get(str(each.get(f'{RELATIONSHIPS}id')), '')}"
         which = "header" if each.tag == f"{W}headerReference" else "footer"
         kinds.setdefault(which, set()).add(target)
         found[target] = _PAGES.get(str(each.get(f"{W}type")), "all other pages")

@@ -8,6 +8,9 @@ from typing import Final
 
 MEBIBYTE: Final = 1024 * 1024
 W: Final = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
+WPS: Final = "{http://schemas.microsoft.com/office/word/2010/wordprocessingShape}"
+RELATIONSHIPS: Final = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
+FALLBACK: Final = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 WORD_TYPE: Final = "application/vnd.openxmlformats-officedocument.wordprocessingml."
 RING: Final = "Ring "
 PERCENT: Final = "percent_number"

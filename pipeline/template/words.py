@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-_W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
-_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+from pipeline.template.vocabulary import FALLBACK, W
 
 
 def paragraphs(docx: bytes) -> list[str]:
@@ -18,14 +17,14 @@ def paragraphs(docx: bytes) -> list[str]:
     """
     with zipfile.ZipFile(io.BytesIO(docx)) as package:
         body = etree.fromstring(package.read("word/document.xml"))
-    said = (" ".join("".join(_own(one)).split()) for one in body.iter(f"{_W}p"))
+    said = (" ".join("".join(_own(one)).split()) for one in body.iter(f"{W}p"))
     return [text for text in said if text]
 
 
 def _own(paragraph: etree._Element) -> Iterator[str]:
     """The texts of one paragraph, without those of paragraphs within it."""
-    if next(paragraph.iterancestors(_FALLBACK), None) is not None:
+    if next(paragraph.iterancestors(FALLBACK), None) is not None:
         return  # what old programs show in the place of a text box: said there already
-    for one in paragraph.iter(f"{_W}t", f"{_W}tab", f"{_W}br"):
-        if next(one.iterancestors(f"{_W}p"), None) is paragraph:
-            yield (one.text or "") if one.tag == f"{_W}t" else " "
+    for one in paragraph.iter(f"{W}t", f"{W}tab", f"{W}br"):
+        if next(one.iterancestors(f"{W}p"), None) is paragraph:
+            yield (one.text or "") if one.tag == f"{W}t" else " "
